@@ -1,0 +1,77 @@
+// Files and folders that exist whole or not at all: written aside, flushed to the disk, renamed.
+//
+// A kill at any moment leaves either the old state or the new one, plus at most a `.partial` that the next run removes.
+//
+// Does not: lock. Every path has one writer.
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+
+/** Writes a file so that a reader sees the old content or the new, never a part. */
+export function writeFileAtomic(path: string, data: string | Uint8Array): void {
+  mkdirSync(dirname(path), { recursive: true });
+  const aside = `${path}.partial`;
+  const bytes = typeof data === 'string' ? Buffer.from(data, 'utf8') : data;
+  const file = openSync(aside, 'w');
+  try {
+    for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at, Math.min(bytes.length - at, 1 << 30));
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+  renameSync(aside, path);
+  syncFolder(dirname(path));
+}
+
+/** Writes a value as indented JSON, atomically. */
+export function writeJsonAtomic(path: string, value: unknown): void {
+  writeFileAtomic(path, `${JSON.stringify(value, null, 2)}\n`);
+}
+
+/** An empty folder `<dir>.partial` to build in; what an earlier, killed attempt left there is removed. */
+export function beginFolder(dir: string): string {
+  const aside = `${dir}.partial`;
+  rmSync(aside, { recursive: true, force: true });
+  mkdirSync(aside, { recursive: true });
+  return aside;
+}
+
+/** Flushes everything below `<dir>.partial` and moves it to `dir`, replacing what was there. */
+export function commitFolder(dir: string): void {
+  const aside = `${dir}.partial`;
+  syncTree(aside);
+  const old = `${dir}.replaced`;
+  rmSync(old, { recursive: true, force: true });
+  if (existsSync(dir)) renameSync(dir, old);
+  renameSync(aside, dir);
+  syncFolder(dirname(dir));
+  rmSync(old, { recursive: true, force: true });
+}
+
+/** fsync of every file and folder below `dir`. */
+export function syncTree(dir: string): void {
+  for (const entry of readdirSync(dir, { withFileTypes: true })) {
+    const path = join(dir, entry.name);
+    if (entry.isDirectory()) syncTree(path);
+    else if (entry.isFile()) syncFolder(path);
+  }
+  syncFolder(dir);
+}
+
+function syncFolder(path: string): void {
+  const handle = openSync(path, 'r');
+  try {
+    fsyncSync(handle);
+  } finally {
+    closeSync(handle);
+  }
+}

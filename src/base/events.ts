@@ -1,0 +1,37 @@
+// Events and metrics of a run: append-only JSON-lines files with one writer each.
+//
+// events.jsonl tells what happened (with wall-clock times); metrics.jsonl has one line per training step. After a
+// resume, metrics beyond the checkpoint are cut off, so no step is logged twice.
+//
+// Does not: draw or summarise; report and studio do.
+import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { writeFileAtomic } from './atomic.ts';
+import type { Json } from './json.ts';
+
+/** Appends one line `{time, event, ...fields}`. */
+export function appendEvent(path: string, event: string, fields: Readonly<Record<string, Json>> = {}): void {
+  mkdirSync(dirname(path), { recursive: true });
+  appendFileSync(path, `${JSON.stringify({ time: new Date().toISOString(), event, ...fields })}\n`);
+}
+
+/** Appends one line of numbers. */
+export function appendMetrics(path: string, fields: Readonly<Record<string, Json>>): void {
+  appendFileSync(path, `${JSON.stringify(fields)}\n`);
+}
+
+/** The whole lines of a JSON-lines file; a last line cut by a kill is left out. */
+export function readLines<T>(path: string): T[] {
+  if (!existsSync(path)) return [];
+  const text = readFileSync(path, 'utf8');
+  const lines = text.split('\n');
+  lines.pop();
+  return lines.filter((line) => line !== '').map((line) => JSON.parse(line) as T);
+}
+
+/** Keeps the lines that satisfy `keep` (and drops a last line cut by a kill). */
+export function cutLines<T>(path: string, keep: (line: T) => boolean): void {
+  if (!existsSync(path)) return;
+  const kept = readLines<T>(path).filter(keep);
+  writeFileAtomic(path, kept.map((line) => `${JSON.stringify(line)}\n`).join(''));
+}

@@ -1,0 +1,387 @@
+// The recipe: a whole run as one typed, validated value.
+//
+// Recipes live in recipes/ (and in users' files); each room reads its own part and the part is what its artefacts'
+// manifests record. An unknown key is answered with the valid ones. Defaults are filled in here and nowhere else, so
+// the resolved recipe saved beside a run says everything.
+//
+// Does not: compute; model/arithmetic.ts derives sizes, commands/plan.ts prints them.
+import { extname, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { z } from 'zod';
+import { closest, UserError } from './errors.ts';
+import { readJson } from './json.ts';
+
+const count = z.int().min(1);
+const share = z.number().min(0).max(1);
+
+/** Where documents come from. `udhr` and `debian` are built into WARC files first; `warc` and `jsonl` are read as they are. */
+const sourceSchema = z.strictObject({
+  kind: z.enum(['udhr', 'debian', 'warc', 'jsonl']),
+  /** Files or folders, for `warc` and `jsonl`; for `debian` the folder that `belay data get debian` filled. */
+  paths: z.array(z.string()).default([]),
+  /** Only these languages (ISO 639-3), or all. */
+  languages: z.array(z.string()).nullable().default(null),
+  /** Keep at most this many pages (0: all), chosen by the seed; the parallel text stays whole. */
+  maxPages: z.int().min(0).default(0),
+});
+
+/** What the builder plants in a clean source, so that filters have something to find; listed in its manifest. */
+const plantSchema = z.strictObject({
+  /** Share of hosts whose robots.txt refuses an AI agent. */
+  optOutHosts: share.default(0.04),
+  /** Pages that get an e-mail address, an IPv4 address and an IBAN. */
+  personalDataPages: z.int().min(0).default(40),
+  /** Pages copied word for word under another address. */
+  duplicatePages: z.int().min(0).default(25),
+  /** Probe texts: one bucket per number of repetitions. */
+  probes: z
+    .strictObject({
+      repetitions: z.array(count).default([1, 2, 4, 8, 16, 32]),
+      textsPerBucket: z.int().min(0).default(4),
+      /** Words of one probe text. */
+      words: count.default(150),
+    })
+    .prefault({}),
+});
+
+const dataSchema = z.strictObject({
+  source: sourceSchema.prefault({ kind: 'udhr' }),
+  plant: plantSchema.nullable().default(null),
+  /** RFC 9309 product tokens; a page is dropped when its host refuses any of them. Default: the Apertus agents. */
+  optOutAgents: z
+    .array(z.string())
+    .default([
+      'AI2Bot',
+      'Applebot-Extended',
+      'Bytespider',
+      'CCBot',
+      'ClaudeBot',
+      'cohere-training-data-crawler',
+      'Diffbot',
+      'FacebookBot',
+      'Meta-ExternalAgent',
+      'Google-Extended',
+      'GPTBot',
+      'PanguBot',
+      '*',
+    ]),
+  personalData: z.enum(['apertus', 'off']).default('apertus'),
+  /** Sections (by label) kept out of all training, in every language: the validation documents. */
+  heldOutSections: z.array(z.string()).default([]),
+  /** For sources without sections: the share of documents held out, chosen by hash of the id. */
+  heldOutShare: share.default(0),
+});
+
+const tokenizerSchema = z.strictObject({
+  /** Entries including the 73 reserved ids 0-72 (spec of Apertus, section 4.3) and 256 bytes. */
+  vocabularySize: count.default(8192),
+});
+
+const modelSchema = z.strictObject({
+  layers: count,
+  hidden: count,
+  intermediate: count,
+  heads: count,
+  kvHeads: count,
+  headDim: count,
+  vocabularySize: count,
+  maxPositions: count.default(4096),
+  ropeTheta: z.number().positive().default(500_000),
+  /** llama-3 frequency scaling, on from the first step in Apertus. */
+  ropeScaling: z
+    .strictObject({
+      factor: z.number().positive(),
+      lowFreqFactor: z.number().positive(),
+      highFreqFactor: z.number().positive(),
+      originalMaxPositions: count,
+    })
+    .nullable()
+    .default({ factor: 8, lowFreqFactor: 1, highFreqFactor: 4, originalMaxPositions: 8192 }),
+  rmsNormEps: z.number().positive().default(1e-5),
+  /** Standard deviation of the normal initialisation (Apertus: 0.008944). */
+  initStd: z.number().positive().default(0.008944),
+});
+
+const ademamixSchema = z.strictObject({
+  name: z.literal('ademamix'),
+  beta1: z.number().default(0.9),
+  beta2: z.number().default(0.999),
+  beta3: z.number().default(0.9999),
+  alpha: z.number().default(8),
+  eps: z.number().default(1e-8),
+  weightDecay: z.number().default(0.1),
+  /** Steps over which alpha and beta3 reach their values (null: at once; `run`: the whole run). */
+  warmupSteps: z
+    .union([count, z.literal('run')])
+    .nullable()
+    .default(100_000),
+});
+const adamwSchema = z.strictObject({
+  name: z.literal('adamw'),
+  beta1: z.number().default(0.9),
+  beta2: z.number().default(0.95),
+  eps: z.number().default(1e-8),
+  weightDecay: z.number().default(0.1),
+});
+const optimizerSchema = z.discriminatedUnion('name', [ademamixSchema, adamwSchema]);
+
+const goldfishSchema = z.strictObject({
+  /** One label in k is left out of the loss ... */
+  k: count.default(50),
+  /** ... chosen by a hash of the last h labels. */
+  h: count.default(50),
+});
+
+const pretrainSchema = z.strictObject({
+  /** Steps to take, or a time from which the steps are chosen once, by the measured rate. */
+  steps: count.nullable().default(null),
+  minutes: z.number().positive().nullable().default(null),
+  /** Tokens per sequence (T). */
+  sequenceLength: count.default(256),
+  /** Sequences per step (B). */
+  batchSize: count.default(16),
+  /** Sequences per forward pass; the gradients of a step are summed over its micro-batches. */
+  microBatchSize: count.nullable().default(null),
+  peakLearningRate: z.number().positive(),
+  finalLearningRate: z.number().min(0).default(0),
+  /** Warm-up and cooldown as shares of all steps, or as steps. */
+  warmup: z.number().min(0).default(0.05),
+  cooldown: z.number().min(0).default(0.2),
+  cooldownShape: z.enum(['1-sqrt', 'linear', 'cosine', 'exponential']).default('1-sqrt'),
+  optimizer: optimizerSchema.prefault({ name: 'ademamix' }),
+  gradientClip: z.number().positive().default(0.1),
+  goldfish: goldfishSchema.nullable().prefault({}),
+  /** Block attention across documents packed into one sequence. */
+  documentMask: z.boolean().default(true),
+  /** Leave the label that follows an end-of-document token out of the loss. */
+  eodLossMask: z.boolean().default(true),
+  /** `auto`: bfloat16 where the CPU multiplies it, else float32. */
+  compute: z.enum(['auto', 'float32', 'bfloat16']).default('auto'),
+  /** Seconds between checkpoints, or steps. */
+  checkpointEverySteps: count.default(200),
+  keepCheckpoints: count.default(2),
+  /** Steps between validation losses (0: only at the end). */
+  validateEverySteps: z.int().min(0).default(0),
+});
+
+const sftSchema = z.strictObject({
+  steps: count.nullable().default(null),
+  minutes: z.number().positive().nullable().default(null),
+  sequenceLength: count.default(256),
+  batchSize: count.default(16),
+  peakLearningRate: z.number().positive(),
+  warmup: z.number().min(0).default(0.03),
+  optimizer: optimizerSchema.prefault({ name: 'ademamix', beta3: 0.999, weightDecay: 0, warmupSteps: 'run' }),
+  gradientClip: z.number().positive().default(1),
+  /** Share of conversations that ask for the language of a text; the rest ask for an article. */
+  languageQuestionShare: share.default(0.7),
+  compute: z.enum(['auto', 'float32', 'bfloat16']).default('auto'),
+  checkpointEverySteps: count.default(200),
+});
+
+const evaluateSchema = z.strictObject({
+  /** Tokens of a scored window. */
+  sequenceLength: count.default(256),
+  /** Language questions asked (0: one per held-out section). */
+  maxQuestions: z.int().min(0).default(400),
+});
+
+const memorisationSchema = z.strictObject({
+  /** Side runs per setting; the spread is over their seeds. */
+  seeds: z.array(z.int()).min(1).default([1, 2, 3]),
+  model: modelSchema.omit({ vocabularySize: true }),
+  steps: count.default(150),
+  sequenceLength: count.default(256),
+  batchSize: count.default(8),
+  peakLearningRate: z.number().positive().default(2e-3),
+  goldfish: goldfishSchema.prefault({}),
+  /** Other documents mixed with the probes. */
+  backgroundDocuments: z.int().min(0).default(60),
+  /** Prompt and continuation lengths in tokens. */
+  prefixTokens: count.default(64),
+  suffixTokens: count.default(64),
+});
+
+const releaseSchema = z.strictObject({
+  /** Name on the model card. */
+  modelName: z.string(),
+  dtype: z.enum(['float32', 'bfloat16']).default('bfloat16'),
+});
+
+/** Facts of a run on a cluster that `plan` turns into hours and energy. */
+const hardwareSchema = z.strictObject({
+  devices: count,
+  /** Measured or expected throughput. */
+  tokensPerSecondPerDevice: z.number().positive(),
+  wattsPerDevice: z.number().positive().nullable().default(null),
+  tokens: z.number().positive(),
+});
+
+export const recipeSchema = z.strictObject({
+  name: z.string().regex(/^[a-z0-9][a-z0-9._-]*$/, 'lower-case letters, digits, dots, dashes and underscores'),
+  seed: z.int().min(0).default(28),
+  data: dataSchema.optional(),
+  tokenizer: tokenizerSchema.optional(),
+  model: modelSchema,
+  pretrain: pretrainSchema.optional(),
+  sft: sftSchema.optional(),
+  evaluate: evaluateSchema.optional(),
+  memorisation: memorisationSchema.optional(),
+  release: releaseSchema.optional(),
+  hardware: hardwareSchema.optional(),
+});
+
+/** A recipe as people write it: what has a default may be left out. */
+export type RecipeInput = z.input<typeof recipeSchema>;
+/** A recipe with every default filled in. */
+export type Recipe = z.output<typeof recipeSchema>;
+export type ModelRecipe = Recipe['model'];
+export type DataRecipe = NonNullable<Recipe['data']>;
+export type TokenizerRecipe = NonNullable<Recipe['tokenizer']>;
+export type PretrainRecipe = NonNullable<Recipe['pretrain']>;
+export type SftRecipe = NonNullable<Recipe['sft']>;
+export type EvaluateRecipe = NonNullable<Recipe['evaluate']>;
+export type MemorisationRecipe = NonNullable<Recipe['memorisation']>;
+export type ReleaseRecipe = NonNullable<Recipe['release']>;
+export type OptimizerRecipe = PretrainRecipe['optimizer'];
+export type GoldfishRecipe = NonNullable<PretrainRecipe['goldfish']>;
+
+/** Gives a recipe its type; the value is checked when it is loaded. */
+export function defineRecipe(recipe: RecipeInput): RecipeInput {
+  return recipe;
+}
+
+/** Checks a value and fills in the defaults. `where` names the file or argument in messages. */
+export function parseRecipe(value: unknown, where: string): Recipe {
+  const parsed = recipeSchema.safeParse(value);
+  if (parsed.success) {
+    checkShapes(parsed.data, where);
+    return parsed.data;
+  }
+  const lines = parsed.error.issues.flatMap((issue) => describeIssue(issue));
+  throw new UserError(`the recipe ${where} is not valid`, {
+    found: lines.join('\n            '),
+    next: 'the keys and their defaults are in docs/recipes.md',
+  });
+}
+
+/** A recipe from a `.ts`, `.js` or `.json` file, or a shipped one by name. */
+export async function loadRecipe(path: string): Promise<Recipe> {
+  const extension = extname(path);
+  if (extension === '.json') return parseRecipe(readJson(resolve(path), 'recipe'), path);
+  if (!['.ts', '.js', '.mjs'].includes(extension)) {
+    throw new UserError(`cannot read the recipe ${path}`, { expected: 'a .ts, .js or .json file' });
+  }
+  if (extension === '.ts') {
+    // Registered only when asked for: loading the transpiler costs a tenth of a second.
+    const { register } = await import('tsx/esm/api');
+    register();
+  }
+  let module: { readonly default?: unknown };
+  try {
+    module = (await import(pathToFileURL(resolve(path)).href)) as { readonly default?: unknown };
+  } catch (cause) {
+    throw new UserError(`cannot load the recipe ${path}`, { found: String(cause), cause });
+  }
+  if (module.default === undefined) {
+    throw new UserError(`the recipe ${path} has no default export`, { expected: 'export default defineRecipe({...})' });
+  }
+  return parseRecipe(module.default, path);
+}
+
+/** The part of a recipe a verb needs; a UserError where the recipe leaves it out. */
+export function recipePart<K extends keyof Recipe>(recipe: Recipe, part: K): NonNullable<Recipe[K]> {
+  const value = recipe[part];
+  if (value === undefined) {
+    throw new UserError(`the recipe ${recipe.name} has no part "${part}"`, {
+      next: `add ${part}: {...} to it, or use a recipe that has one (recipes/demo.ts)`,
+    });
+  }
+  return value as NonNullable<Recipe[K]>;
+}
+
+/** Sets `path=value` (value read as JSON, else as text) in a copy of an unchecked recipe. */
+export function setInRecipe(recipe: Recipe, assignment: string): Recipe {
+  const match = /^([\w.]+)=(.*)$/s.exec(assignment);
+  if (!match)
+    throw new UserError(`--set ${assignment} is not an assignment`, {
+      expected: 'path=value, e.g. pretrain.steps=200',
+    });
+  const path = (match[1] as string).split('.');
+  let value: unknown = match[2];
+  try {
+    value = JSON.parse(match[2] as string);
+  } catch {
+    // Plain words are strings.
+  }
+  const copy = structuredClone(recipe) as Record<string, unknown>;
+  let at = copy;
+  for (const key of path.slice(0, -1)) {
+    const next = at[key];
+    if (next === null || typeof next !== 'object') {
+      throw new UserError(`--set ${assignment}: the recipe has no "${key}" to set something in`, {
+        expected: Object.keys(at).join(', '),
+      });
+    }
+    at = next as Record<string, unknown>;
+  }
+  at[path.at(-1) as string] = value;
+  return parseRecipe(copy, `after --set ${assignment}`);
+}
+
+function checkShapes(recipe: Recipe, where: string): void {
+  const models = [recipe.model, ...(recipe.memorisation ? [recipe.memorisation.model] : [])];
+  for (const model of models) {
+    const fail = (what: string, found: string, expected: string): never => {
+      throw new UserError(`the recipe ${where} describes a model that cannot be built: ${what}`, { found, expected });
+    };
+    if (model.heads % model.kvHeads !== 0) {
+      fail(
+        'query heads must divide into key/value heads',
+        `heads ${model.heads}, kvHeads ${model.kvHeads}`,
+        'heads a multiple of kvHeads',
+      );
+    }
+    if (model.headDim % 2 !== 0) fail('RoPE turns pairs', `headDim ${model.headDim}`, 'an even headDim');
+  }
+  for (const [part, budget] of [
+    ['pretrain', recipe.pretrain],
+    ['sft', recipe.sft],
+  ] as const) {
+    if (budget && (budget.steps === null) === (budget.minutes === null)) {
+      throw new UserError(`the recipe ${where} must say how long to train`, {
+        found: `${part}.steps ${budget.steps}, ${part}.minutes ${budget.minutes}`,
+        expected: `exactly one of ${part}.steps and ${part}.minutes`,
+      });
+    }
+  }
+}
+
+function describeIssue(issue: z.core.$ZodIssue): string[] {
+  const at = issue.path.join('.') || '(top)';
+  if (issue.code === 'unrecognized_keys') {
+    const known = keysAt(recipeSchema, issue.path);
+    return issue.keys.map((key) => {
+      const near = closest(key, known);
+      return `unknown key "${key}" in ${at}${near ? `; did you mean "${near}"?` : ''} valid keys: ${known.join(', ')}`;
+    });
+  }
+  return [`${at}: ${issue.message}`];
+}
+
+/** The keys of the object schema at a path, looking through defaults, nullables and unions. */
+function keysAt(schema: z.core.$ZodType, path: readonly PropertyKey[]): string[] {
+  const definition = (schema as unknown as { readonly _zod: { readonly def: Record<string, unknown> } })._zod.def;
+  if (definition['type'] === 'object') {
+    const shape = definition['shape'] as Record<string, z.core.$ZodType>;
+    const [key, ...rest] = path;
+    if (key === undefined) return Object.keys(shape);
+    const child = shape[String(key)];
+    return child ? keysAt(child, rest) : [];
+  }
+  if (definition['type'] === 'union') {
+    return [...new Set((definition['options'] as z.core.$ZodType[]).flatMap((option) => keysAt(option, path)))];
+  }
+  const inner = definition['innerType'];
+  return inner ? keysAt(inner as z.core.$ZodType, path) : [];
+}
