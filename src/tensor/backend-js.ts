@@ -10,7 +10,7 @@
 
 import type { AdamwStep, AdemamixStep, Backend, Compute, Strided } from './backend.ts';
 import { bf16Bits, bf16Value, roundToBf16 } from './bf16.ts';
-import { indices, length, ranges, refuse, rowsOf, sizes, strided } from './checks.ts';
+import { flags, indices, length, numbers, ranges, refuse, rowsOf, sizes, strided } from './checks.ts';
 
 /** The slow backend that everything else is measured against. */
 export function jsBackend(): Backend {
@@ -114,6 +114,7 @@ function gemm(
   c: Strided,
 ): void {
   checkCompute('gemm', compute);
+  flags('gemm', { transA, transB, accumulate });
   sizes('gemm', { M, N, K });
   if (transA) strided('gemm', 'a', a, K, M);
   else strided('gemm', 'a', a, M, K);
@@ -194,8 +195,9 @@ function addRmsNorm(
   sizes(op, { N, D });
   length(op, 'x', x, N * D);
   if (delta !== null) length(op, 'delta', delta, N * D);
+  numbers(op, { eps });
   length(op, 'weight', weight, D);
-  if (delta !== null && sum === null) refuse(op, 'sum', 'null', 'a Float32Array, because delta is given');
+  if (delta !== null && sum === null) refuse(op, 'sum', 'null', 'Float32Array, because delta is given');
   if (sum !== null) length(op, 'sum', sum, N * D);
   length(op, 'out', out, N * D);
   length(op, 'rstd', rstd, N);
@@ -255,10 +257,11 @@ function addRmsNormBackward(
 
 // --- per-head QK-norm + RoPE -------------------------------------------------------------------------------
 
-function checkHeads(op: string, H: number, K: number, hd: number, even: boolean): void {
+function checkHeads(op: string, H: number, K: number, hd: number, rows: number, even: boolean): void {
   sizes(op, { H, K, hd });
   if (even && hd % 2 !== 0) refuse(op, 'hd', hd, 'an even number');
   if (H > 0 && (K === 0 || H % K !== 0)) refuse(op, 'H', H, `a multiple of K = ${K}`);
+  if (rows > 0 && H + K > 0 && hd === 0) refuse(op, 'hd', hd, 'at least 1');
 }
 
 /** Rows of the tables that positions may name. */
@@ -287,10 +290,11 @@ function qkNormRope(
 ): void {
   const op = 'qkNormRope';
   sizes(op, { N });
-  checkHeads(op, H, K, hd, true);
+  checkHeads(op, H, K, hd, N, true);
   length(op, 'qkv', qkv, N * (H + 2 * K) * hd);
   length(op, 'qweight', qweight, hd);
   length(op, 'kweight', kweight, hd);
+  numbers(op, { eps });
   const half = hd / 2;
   indices(op, 'positions', positions, N, tableRows(op, half, cosine, sine));
   length(op, 'q', q, N * H * hd);
@@ -342,7 +346,7 @@ function qkNormRopeBackward(
 ): void {
   const op = 'qkNormRopeBackward';
   sizes(op, { N });
-  checkHeads(op, H, K, hd, true);
+  checkHeads(op, H, K, hd, N, true);
   length(op, 'qkv', qkv, N * (H + 2 * K) * hd);
   length(op, 'qweight', qweight, hd);
   length(op, 'kweight', kweight, hd);
@@ -421,7 +425,8 @@ function attention(
   const op = 'attention';
   checkCompute(op, compute);
   sizes(op, { Nq });
-  checkHeads(op, H, K, hd, false);
+  numbers(op, { scale });
+  checkHeads(op, H, K, hd, Nq, false);
   strided(op, 'q', q, Nq, H * hd);
   strided(op, 'k', k, Math.min(rowsOf(k, K * hd), 1), K * hd);
   strided(op, 'v', v, Math.min(rowsOf(v, K * hd), 1), K * hd);
@@ -499,7 +504,8 @@ function attentionBackward(
   const op = 'attentionBackward';
   checkCompute(op, compute);
   sizes(op, { B, T });
-  checkHeads(op, H, K, hd, false);
+  numbers(op, { scale });
+  checkHeads(op, H, K, hd, B * T, false);
   const N = B * T;
   const width = K * hd;
   strided(op, 'q', q, N, H * hd);
@@ -572,6 +578,7 @@ function xielu(
 ): void {
   const op = 'xielu';
   sizes(op, { count });
+  numbers(op, { beta, eps });
   length(op, 'x', x, count);
   length(op, 'alphaP', alphaP, 1);
   length(op, 'alphaN', alphaN, 1);
@@ -600,6 +607,7 @@ function xieluBackward(
 ): void {
   const op = 'xieluBackward';
   sizes(op, { count });
+  numbers(op, { beta, eps });
   length(op, 'x', x, count);
   length(op, 'alphaP', alphaP, 1);
   length(op, 'alphaN', alphaN, 1);
@@ -654,16 +662,17 @@ function linearCrossEntropy(
   length(op, 'loss', loss, N);
   const hasGradient = coefficient !== null;
   if (hasGradient !== (dx !== null)) {
-    refuse(op, 'dx', dx === null ? 'null' : 'an array', hasGradient ? 'a Float32Array' : 'null without coefficient');
+    refuse(op, 'dx', dx === null ? 'null' : 'an array', hasGradient ? 'Float32Array' : 'null without coefficient');
   }
   if (hasGradient !== (dweight !== null)) {
     const got = dweight === null ? 'null' : 'an array';
-    refuse(op, 'dweight', got, hasGradient ? 'a Float32Array' : 'null without coefficient');
+    refuse(op, 'dweight', got, hasGradient ? 'Float32Array' : 'null without coefficient');
   }
   if (coefficient !== null) length(op, 'coefficient', coefficient, N);
   if (dx !== null) length(op, 'dx', dx, N * D);
   if (dweight !== null) length(op, 'dweight', dweight, V * D);
   if (N === 0) return;
+  if (D === 0) refuse(op, 'D', D, 'at least 1');
 
   const xs = operand(compute, { data: x, offset: 0, stride: D }, 0, N, D);
   const ws = operand(compute, { data: weight, offset: 0, stride: D }, 0, V, D);
@@ -705,6 +714,7 @@ function linearCrossEntropy(
 
 function fill(count: number, value: number, out: Float32Array): void {
   sizes('fill', { count });
+  numbers('fill', { value });
   length('fill', 'out', out, count);
   out.fill(value, 0, count);
 }
@@ -719,6 +729,7 @@ function add(count: number, a: Float32Array, b: Float32Array, out: Float32Array)
 
 function scale(count: number, factor: number, x: Float32Array): void {
   sizes('scale', { count });
+  numbers('scale', { factor });
   length('scale', 'x', x, count);
   for (let i = 0; i < count; i++) x[i]! *= Math.fround(factor);
 }
@@ -760,6 +771,18 @@ function ademamix(
   const op = 'ademamix';
   sizes(op, { count });
   for (const [name, array] of Object.entries({ p, g, m1, m2, v })) length(op, name, array, count);
+  numbers(op, step, [
+    'clip',
+    'lr',
+    'beta1',
+    'beta2',
+    'beta3',
+    'alpha',
+    'eps',
+    'weightDecay',
+    'correction1',
+    'correction2',
+  ]);
   const { clip, lr, beta1, beta2, beta3, alpha, eps, weightDecay, correction1, correction2 } = step;
   const root2 = Math.sqrt(correction2);
   for (let i = 0; i < count; i++) {
@@ -784,6 +807,7 @@ function adamw(
   const op = 'adamw';
   sizes(op, { count });
   for (const [name, array] of Object.entries({ p, g, m, v })) length(op, name, array, count);
+  numbers(op, step, ['clip', 'lr', 'beta1', 'beta2', 'eps', 'weightDecay', 'correction1', 'correction2']);
   const { clip, lr, beta1, beta2, eps, weightDecay, correction1, correction2 } = step;
   const root2 = Math.sqrt(correction2);
   for (let i = 0; i < count; i++) {

@@ -22,9 +22,27 @@ export function sizes(op: string, named: Record<string, number>): void {
   }
 }
 
+/** Real numbers; NaN and infinities are numbers too. `names` defaults to all of them. */
+export function numbers<T extends object>(
+  op: string,
+  named: T,
+  names = Object.keys(named) as (keyof T & string)[],
+): void {
+  for (const name of names) {
+    const value: unknown = named?.[name];
+    if (typeof value !== 'number') refuse(op, name, describe(value), 'a number');
+  }
+}
+
+export function flags(op: string, named: Record<string, boolean>): void {
+  for (const [name, value] of Object.entries(named)) {
+    if (typeof value !== 'boolean') refuse(op, name, describe(value), 'true or false');
+  }
+}
+
 /** A contiguous array of at least `expected` elements of the right kind. */
 export function length(op: string, name: string, array: Words, expected: number, kind: Function = Float32Array): void {
-  if (!(array instanceof kind)) refuse(op, name, describe(array), `a ${kind.name}`);
+  if (!(array instanceof kind)) refuse(op, name, describe(array), kind.name);
   if (array.length < expected) refuse(op, `length of ${name}`, array.length, `at least ${expected}`);
 }
 

@@ -1,0 +1,890 @@
+// The bridge: the only file that knows both Node-API and kernels.h.
+//
+// Exports targets(), load(target) -> an object with one function per kernel, setThreads(n), threads(),
+// allocate(bytes) and compiler. Every function reads its arguments, checks kinds, lengths, strides, offsets
+// (64-bit, saturating) and the values of ids, labels, positions and ranges, and only then calls the kernel: the
+// kernels trust their caller, JavaScript may pass anything, and nothing it passes may crash the process.
+// Messages read `op: what, got X, expected Y`, as in src/tensor/checks.ts.
+//
+// Several node worker threads may load this library. They share one pool, so a mutex lets one kernel run at a
+// time; a second thread waits (blocked, not spinning) until the first one's kernel is done.
+//
+// Does not: compute anything, check that outputs and inputs are apart, or throw C++ exceptions.
+
+#include <node_api.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <cmath>
+#include <mutex>
+
+#include "kernels.h"
+
+namespace {
+
+// --- the pool that all environments share ----------------------------------------------------------------------
+
+std::mutex poolMutex;   // held while a kernel runs and while the pool changes
+int environments = 0;   // node environments (main thread, workers) that have loaded the library
+bool started = false;
+
+constexpr int maxThreads = 256;
+
+// Holds the pool for one kernel call.
+struct Pool {
+  std::lock_guard<std::mutex> lock{poolMutex};
+  Pool() {
+    if (!started) start(1);
+  }
+  static void start(int n) {
+    if (started) belay_threads_stop();
+    belay_threads_start(n);
+    started = true;
+  }
+};
+
+void leave(void *) {
+  std::lock_guard<std::mutex> lock(poolMutex);
+  if (--environments > 0 || !started) return;
+  belay_threads_stop();
+  started = false;
+}
+
+// --- arguments --------------------------------------------------------------------------------------------------
+
+constexpr int64_t many = INT64_MAX;  // what saturated arithmetic ends at; no array is that long
+
+int64_t times(int64_t a, int64_t b) {
+  int64_t out;
+  return __builtin_mul_overflow(a, b, &out) ? many : out;
+}
+
+int64_t plus(int64_t a, int64_t b) {
+  int64_t out;
+  return __builtin_add_overflow(a, b, &out) ? many : out;
+}
+
+template <class T>
+struct Array {
+  const char *name = "";
+  T *data = nullptr;
+  int64_t length = 0;
+  bool isNull = true;
+};
+using Floats = Array<float>;
+using Ints = Array<int32_t>;
+using Halves = Array<uint16_t>;
+
+struct Matrix {
+  Floats array;
+  int64_t offset = 0;
+  int64_t stride = 0;
+  float *data() const { return array.data == nullptr ? nullptr : array.data + offset; }
+  // Whole rows of `columns` that there is room for.
+  int64_t rows(int64_t columns) const {
+    if (columns > array.length) return 0;
+    int64_t last = array.length - offset - columns;
+    return last < 0 ? 0 : stride == 0 ? many : last / stride + 1;
+  }
+};
+
+// Reads the arguments of one call in order. The first mistake throws into JavaScript and turns every later
+// read and check into a no-op; the caller asks ok() once, before the kernel.
+class Arguments {
+ public:
+  const BelayKernels *kernels = nullptr;
+
+  Arguments(napi_env env, napi_callback_info info, const char *op, size_t expected) : env(env), op(op) {
+    size_t count = most;
+    void *data = nullptr;
+    if (napi_get_cb_info(env, info, &count, values, nullptr, &data) != napi_ok) {
+      good = false;
+      return;
+    }
+    kernels = static_cast<const BelayKernels *>(data);
+    if (count != expected) refuse("arguments", "%zu", count, "%zu", expected);
+  }
+
+  bool ok() const { return good; }
+
+  double number(const char *name) {
+    double value = 0;
+    napi_value v = next();
+    if (good && napi_get_value_double(env, v, &value) != napi_ok) refuseKind(name, v, "a number");
+    return good ? value : 0;
+  }
+
+  // A whole number in [0, limit].
+  int64_t size(const char *name, double limit = 9007199254740991.0) {
+    napi_value v = next();
+    double value = 0;
+    if (!good) return 0;
+    if (napi_get_value_double(env, v, &value) != napi_ok) {
+      refuseKind(name, v, "a whole number from 0 on");
+    } else if (!(value >= 0 && value <= limit && value == std::floor(value))) {
+      if (limit > 9e15) refuse(name, "%.17g", value, "%s", "a whole number from 0 on");
+      else refuse(name, "%.17g", value, "a whole number in [0, %.17g]", limit);
+    }
+    return good ? static_cast<int64_t>(value) : 0;
+  }
+
+  int flag(const char *name) {
+    bool value = false;
+    napi_value v = next();
+    if (good && napi_get_value_bool(env, v, &value) != napi_ok) refuseKind(name, v, "true or false");
+    return good && value;
+  }
+
+  int compute() {
+    napi_value v = next();
+    char text[16] = "";
+    size_t length = 0;
+    if (!good) return BELAY_F32;
+    if (napi_get_value_string_utf8(env, v, text, sizeof text, &length) != napi_ok) {
+      refuseKind("compute", v, "'float32' or 'bfloat16'");
+    } else if (strcmp(text, "bfloat16") == 0) {
+      return BELAY_BF16;
+    } else if (strcmp(text, "float32") != 0) {
+      refuse("compute", "%s", text, "%s", "'float32' or 'bfloat16'");
+    }
+    return BELAY_F32;
+  }
+
+  Floats floats(const char *name) { return array<float>(name, napi_float32_array, "Float32Array", false); }
+  Floats floatsOrNull(const char *name) {
+    return array<float>(name, napi_float32_array, "Float32Array or null", true);
+  }
+  Ints ints(const char *name) { return array<int32_t>(name, napi_int32_array, "Int32Array", false); }
+  Halves halves(const char *name) { return array<uint16_t>(name, napi_uint16_array, "Uint16Array", false); }
+
+  // Three arguments: data, offset, stride.
+  Matrix matrix(const char *name) {
+    Matrix m;
+    m.array = floats(name);
+    m.offset = size(name);
+    m.stride = size(name);
+    return m;
+  }
+
+  template <class T>
+  void need(const Array<T> &a, int64_t expected) {
+    if (good && a.length < expected) refuseLength(a.name, a.length, expected);
+  }
+
+  void need(const Matrix &m, int64_t rows, int64_t columns) {
+    if (!good || rows == 0 || columns == 0) return;
+    if (m.stride < columns) {
+      char what[64];
+      snprintf(what, sizeof what, "stride of %s", m.array.name);
+      return refuse(what, "%lld", static_cast<long long>(m.stride), "at least %lld", static_cast<long long>(columns));
+    }
+    need(m.array, plus(plus(m.offset, times(rows - 1, m.stride)), columns));
+  }
+
+  // The first `count` values lie in [0, end).
+  void indices(const Ints &a, int64_t count, int64_t end) {
+    need(a, count);
+    if (!good) return;
+    for (int64_t i = 0; i < count; i++) {
+      if (a.data[i] >= 0 && a.data[i] < end) continue;
+      char what[64];
+      snprintf(what, sizeof what, "%s[%lld]", a.name, static_cast<long long>(i));
+      return refuse(what, "%d", a.data[i], "a whole number in [0, %lld)", static_cast<long long>(end));
+    }
+  }
+
+  // first <= lo[i] <= hi[i] <= end for rows [begin, begin + count).
+  void ranges(const Ints &lo, const Ints &hi, int64_t begin, int64_t count, int64_t first, int64_t end) {
+    if (!good) return;
+    for (int64_t i = begin; i < begin + count; i++) {
+      int32_t a = lo.data[i], b = hi.data[i];
+      if (a >= first && a <= b && b <= end) continue;
+      char what[64], got[64];
+      snprintf(what, sizeof what, "lo[%lld], hi[%lld]", static_cast<long long>(i), static_cast<long long>(i));
+      snprintf(got, sizeof got, "%d, %d", a, b);
+      return refuse(what, "%s", got, "%lld <= lo <= hi <= %lld", static_cast<long long>(first),
+                    static_cast<long long>(end));
+    }
+  }
+
+  void heads(int64_t H, int64_t K, int64_t hd, int64_t rows, bool even) {
+    if (!good) return;
+    if (even && hd % 2 != 0) refuse("hd", "%lld", static_cast<long long>(hd), "%s", "an even number");
+    else if (H > 0 && (K == 0 || H % K != 0))
+      refuse("H", "%lld", static_cast<long long>(H), "a multiple of K = %lld", static_cast<long long>(K));
+    else if (rows > 0 && H + K > 0 && hd == 0) refuse("hd", "%s", "0", "%s", "at least 1");
+  }
+
+  // what, then a format and one value for what was got, then a format and values for what was expected.
+  template <class Got, class... Expected>
+  void refuse(const char *what, const char *gotFormat, Got got, const char *expectedFormat, Expected... expected) {
+    if (!good) return;
+    char format[192], message[512];
+    snprintf(format, sizeof format, "%%s: %%s, got %s, expected %s", gotFormat, expectedFormat);
+    snprintf(message, sizeof message, format, op, what, got, expected...);
+    fail(message);
+  }
+
+ private:
+  static constexpr size_t most = 32;
+  napi_env env;
+  const char *op;
+  napi_value values[most];
+  size_t at = 0;
+  bool good = true;
+
+  napi_value next() { return at < most ? values[at++] : values[most - 1]; }
+
+  void fail(const char *message) {
+    good = false;
+    napi_throw_range_error(env, nullptr, message);
+  }
+
+  void refuseLength(const char *name, int64_t got, int64_t expected) {
+    char what[64];
+    snprintf(what, sizeof what, "length of %s", name);
+    if (expected == many) refuse(what, "%lld", static_cast<long long>(got), "%s", "more than any array has");
+    else refuse(what, "%lld", static_cast<long long>(got), "at least %lld", static_cast<long long>(expected));
+  }
+
+  void refuseKind(const char *name, napi_value v, const char *expected) {
+    napi_valuetype type = napi_undefined;
+    napi_typeof(env, v, &type);
+    static const char *const names[] = {"undefined", "null",   "boolean",  "number",   "string",
+                                        "symbol",    "object", "function", "external", "bigint"};
+    const char *got = static_cast<size_t>(type) < 10 ? names[type] : "something else";
+    static const char *const kinds[] = {"Int8Array",    "Uint8Array",   "Uint8ClampedArray", "Int16Array",
+                                        "Uint16Array",   "Int32Array",  "Uint32Array",       "Float32Array",
+                                        "Float64Array",  "BigInt64Array", "BigUint64Array"};
+    bool isArray = false;
+    napi_typedarray_type kind;
+    if (napi_is_typedarray(env, v, &isArray) == napi_ok && isArray &&
+        napi_get_typedarray_info(env, v, &kind, nullptr, nullptr, nullptr, nullptr) == napi_ok &&
+        static_cast<size_t>(kind) < 11) {
+      got = kinds[kind];
+    }
+    refuse(name, "%s", got, "%s", expected);
+  }
+
+  template <class T>
+  Array<T> array(const char *name, napi_typedarray_type expectedKind, const char *expected, bool mayBeNull) {
+    Array<T> out;
+    out.name = name;
+    napi_value v = next();
+    if (!good) return out;
+    if (mayBeNull) {
+      napi_valuetype type;
+      if (napi_typeof(env, v, &type) == napi_ok && type == napi_null) return out;
+    }
+    bool isArray = false;
+    napi_typedarray_type kind;
+    size_t length = 0;
+    void *data = nullptr;
+    // A view of a SharedArrayBuffer answers here like any other; a view of a detached buffer has length 0.
+    if (napi_is_typedarray(env, v, &isArray) != napi_ok || !isArray ||
+        napi_get_typedarray_info(env, v, &kind, &length, &data, nullptr, nullptr) != napi_ok || kind != expectedKind) {
+      refuseKind(name, v, expected);
+      return out;
+    }
+    out.isNull = false;
+    out.length = data == nullptr ? 0 : static_cast<int64_t>(length);
+    out.data = static_cast<T *>(data);
+    return out;
+  }
+};
+
+napi_value numberOf(napi_env env, double value) {
+  napi_value out = nullptr;
+  napi_create_double(env, value, &out);
+  return out;
+}
+
+napi_value stringOf(napi_env env, const char *text) {
+  napi_value out = nullptr;
+  napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &out);
+  return out;
+}
+
+// --- kernels: one function each, in the order of kernels.h --------------------------------------------------------
+
+napi_value gemm(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "gemm", 16);
+  int compute = a.compute(), transA = a.flag("transA"), transB = a.flag("transB");
+  int64_t M = a.size("M"), N = a.size("N"), K = a.size("K");
+  Matrix A = a.matrix("a"), B = a.matrix("b");
+  int accumulate = a.flag("accumulate");
+  Matrix C = a.matrix("c");
+  a.need(A, transA ? K : M, transA ? M : K);
+  a.need(B, transB ? N : K, transB ? K : N);
+  a.need(C, M, N);
+  if (!a.ok() || M == 0 || N == 0) return nullptr;
+  Pool pool;
+  a.kernels->gemm(compute, transA, transB, M, N, K, A.data(), A.stride, B.data(), B.stride, accumulate, C.data(),
+                  C.stride);
+  return nullptr;
+}
+
+napi_value embedding(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "embedding", 5);
+  int64_t N = a.size("N"), D = a.size("D");
+  Floats weight = a.floats("weight");
+  Ints ids = a.ints("ids");
+  Floats out = a.floats("out");
+  a.need(ids, N);
+  a.need(out, times(N, D));
+  if (!a.ok() || N == 0 || D == 0) return nullptr;
+  a.indices(ids, N, weight.length / D);
+  if (!a.ok()) return nullptr;
+  Pool pool;
+  a.kernels->embedding(N, D, weight.data, ids.data, out.data);
+  return nullptr;
+}
+
+napi_value embeddingBackward(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "embeddingBackward", 6);
+  int64_t N = a.size("N"), D = a.size("D");
+  Floats dout = a.floats("dout");
+  Ints ids = a.ints("ids");
+  double padding = a.number("padding");
+  Floats dweight = a.floats("dweight");
+  if (!(padding >= -1 && padding <= 2147483647.0 && padding == std::floor(padding)))
+    a.refuse("padding", "%.17g", padding, "%s", "an id, or -1 for none");
+  a.need(dout, times(N, D));
+  a.need(ids, N);
+  if (!a.ok() || N == 0 || D == 0) return nullptr;
+  a.indices(ids, N, dweight.length / D);
+  if (!a.ok()) return nullptr;
+  Pool pool;
+  a.kernels->embedding_backward(N, D, dout.data, ids.data, static_cast<int32_t>(padding), dweight.data);
+  return nullptr;
+}
+
+napi_value addRmsNorm(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "addRmsNorm", 9);
+  int64_t N = a.size("N"), D = a.size("D");
+  Floats x = a.floats("x"), delta = a.floatsOrNull("delta"), weight = a.floats("weight");
+  double eps = a.number("eps");
+  Floats sum = a.floatsOrNull("sum"), out = a.floats("out"), rstd = a.floats("rstd");
+  int64_t count = times(N, D);
+  a.need(x, count);
+  if (!delta.isNull) a.need(delta, count);
+  a.need(weight, D);
+  if (!delta.isNull && sum.isNull) a.refuse("sum", "%s", "null", "%s", "Float32Array, because delta is given");
+  if (!sum.isNull) a.need(sum, count);
+  a.need(out, count);
+  a.need(rstd, N);
+  if (!a.ok() || N == 0 || D == 0) return nullptr;
+  Pool pool;
+  a.kernels->add_rmsnorm(N, D, x.data, delta.data, weight.data, static_cast<float>(eps), sum.data, out.data,
+                         rstd.data);
+  return nullptr;
+}
+
+napi_value addRmsNormBackward(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "addRmsNormBackward", 8);
+  int64_t N = a.size("N"), D = a.size("D");
+  Floats sum = a.floats("sum"), weight = a.floats("weight"), rstd = a.floats("rstd"), dout = a.floats("dout");
+  Floats dsum = a.floats("dsum"), dweight = a.floats("dweight");
+  int64_t count = times(N, D);
+  a.need(sum, count);
+  a.need(weight, D);
+  a.need(rstd, N);
+  a.need(dout, count);
+  a.need(dsum, count);
+  a.need(dweight, D);
+  if (!a.ok() || N == 0 || D == 0) return nullptr;
+  Pool pool;
+  a.kernels->add_rmsnorm_backward(N, D, sum.data, weight.data, rstd.data, dout.data, dsum.data, dweight.data);
+  return nullptr;
+}
+
+napi_value qkNormRope(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "qkNormRope", 14);
+  int64_t N = a.size("N"), H = a.size("H"), K = a.size("K"), hd = a.size("hd");
+  Floats qkv = a.floats("qkv"), qweight = a.floats("qweight"), kweight = a.floats("kweight");
+  double eps = a.number("eps");
+  Floats cosine = a.floats("cosine"), sine = a.floats("sine");
+  Ints positions = a.ints("positions");
+  Floats q = a.floats("q"), k = a.floats("k"), rstd = a.floats("rstd");
+  a.heads(H, K, hd, N, true);
+  a.need(qkv, times(times(N, H + 2 * K), hd));
+  a.need(qweight, hd);
+  a.need(kweight, hd);
+  a.need(positions, N);
+  a.need(q, times(times(N, H), hd));
+  a.need(k, times(times(N, K), hd));
+  a.need(rstd, times(N, H + K));
+  if (!a.ok() || N == 0 || H + K == 0) return nullptr;
+  int64_t table = cosine.length < sine.length ? cosine.length : sine.length;
+  a.indices(positions, N, table / (hd / 2));
+  if (!a.ok()) return nullptr;
+  Pool pool;
+  a.kernels->qk_norm_rope(N, H, K, hd, qkv.data, qweight.data, kweight.data, static_cast<float>(eps), cosine.data,
+                          sine.data, positions.data, q.data, k.data, rstd.data);
+  return nullptr;
+}
+
+napi_value qkNormRopeBackward(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "qkNormRopeBackward", 16);
+  int64_t N = a.size("N"), H = a.size("H"), K = a.size("K"), hd = a.size("hd");
+  Floats qkv = a.floats("qkv"), qweight = a.floats("qweight"), kweight = a.floats("kweight");
+  Floats rstd = a.floats("rstd"), cosine = a.floats("cosine"), sine = a.floats("sine");
+  Ints positions = a.ints("positions");
+  Floats dq = a.floats("dq"), dk = a.floats("dk"), dqkv = a.floats("dqkv");
+  Floats dqweight = a.floats("dqweight"), dkweight = a.floats("dkweight");
+  a.heads(H, K, hd, N, true);
+  a.need(qkv, times(times(N, H + 2 * K), hd));
+  a.need(qweight, hd);
+  a.need(kweight, hd);
+  a.need(rstd, times(N, H + K));
+  a.need(positions, N);
+  a.need(dq, times(times(N, H), hd));
+  a.need(dk, times(times(N, K), hd));
+  a.need(dqkv, times(times(N, H + 2 * K), hd));
+  a.need(dqweight, hd);
+  a.need(dkweight, hd);
+  if (!a.ok() || N == 0 || H + K == 0) return nullptr;
+  int64_t table = cosine.length < sine.length ? cosine.length : sine.length;
+  a.indices(positions, N, table / (hd / 2));
+  if (!a.ok()) return nullptr;
+  Pool pool;
+  a.kernels->qk_norm_rope_backward(N, H, K, hd, qkv.data, qweight.data, kweight.data, rstd.data, cosine.data,
+                                   sine.data, positions.data, dq.data, dk.data, dqkv.data, dqweight.data,
+                                   dkweight.data);
+  return nullptr;
+}
+
+napi_value attention(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "attention", 19);
+  int compute = a.compute();
+  int64_t Nq = a.size("Nq"), H = a.size("H"), K = a.size("K"), hd = a.size("hd");
+  double scale = a.number("scale");
+  Matrix q = a.matrix("q"), k = a.matrix("k"), v = a.matrix("v");
+  Ints lo = a.ints("lo"), hi = a.ints("hi");
+  Floats out = a.floats("out"), lse = a.floats("lse");
+  a.heads(H, K, hd, Nq, false);
+  int64_t width = times(K, hd);
+  a.need(q, Nq, times(H, hd));
+  if (k.rows(width) > 0) a.need(k, 1, width);  // stride
+  if (v.rows(width) > 0) a.need(v, 1, width);
+  a.need(lo, Nq);
+  a.need(hi, Nq);
+  a.need(out, times(times(Nq, H), hd));
+  a.need(lse, times(Nq, H));
+  if (!a.ok() || Nq == 0 || H == 0) return nullptr;
+  int64_t keyRows = k.rows(width) < v.rows(width) ? k.rows(width) : v.rows(width);
+  a.ranges(lo, hi, 0, Nq, 0, keyRows);
+  if (!a.ok()) return nullptr;
+  Pool pool;
+  a.kernels->attention(compute, Nq, H, K, hd, static_cast<float>(scale), q.data(), q.stride, k.data(), k.stride,
+                       v.data(), v.stride, lo.data, hi.data, out.data, lse.data);
+  return nullptr;
+}
+
+napi_value attentionBackward(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "attentionBackward", 26);
+  int compute = a.compute();
+  int64_t B = a.size("B"), T = a.size("T"), H = a.size("H"), K = a.size("K"), hd = a.size("hd");
+  double scale = a.number("scale");
+  Matrix q = a.matrix("q"), k = a.matrix("k"), v = a.matrix("v");
+  Ints lo = a.ints("lo"), hi = a.ints("hi");
+  Floats out = a.floats("out"), lse = a.floats("lse"), dout = a.floats("dout");
+  Floats dq = a.floats("dq"), dk = a.floats("dk");
+  Matrix dv = a.matrix("dv");
+  int64_t N = times(B, T), wide = times(H, hd), width = times(K, hd);
+  a.heads(H, K, hd, N, false);
+  a.need(q, N, wide);
+  a.need(k, N, width);
+  a.need(v, N, width);
+  a.need(lo, N);
+  a.need(hi, N);
+  a.need(out, times(N, wide));
+  a.need(lse, times(N, H));
+  a.need(dout, times(N, wide));
+  a.need(dq, times(N, wide));
+  a.need(dk, times(N, width));
+  a.need(dv, N, width);
+  if (!a.ok() || N == 0 || K == 0) return nullptr;
+  for (int64_t b = 0; b < B && a.ok(); b++) a.ranges(lo, hi, b * T, T, b * T, (b + 1) * T);
+  if (!a.ok()) return nullptr;
+  Pool pool;
+  a.kernels->attention_backward(compute, B, T, H, K, hd, static_cast<float>(scale), q.data(), q.stride, k.data(),
+                                k.stride, v.data(), v.stride, lo.data, hi.data, out.data, lse.data, dout.data,
+                                dq.data, dk.data, dv.data(), dv.stride);
+  return nullptr;
+}
+
+napi_value xielu(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "xielu", 7);
+  int64_t count = a.size("count");
+  Floats x = a.floats("x"), alphaP = a.floats("alphaP"), alphaN = a.floats("alphaN");
+  double beta = a.number("beta"), eps = a.number("eps");
+  Floats out = a.floats("out");
+  a.need(x, count);
+  a.need(alphaP, 1);
+  a.need(alphaN, 1);
+  a.need(out, count);
+  if (!a.ok() || count == 0) return nullptr;
+  Pool pool;
+  a.kernels->xielu(count, x.data, alphaP.data, alphaN.data, static_cast<float>(beta), static_cast<float>(eps),
+                   out.data);
+  return nullptr;
+}
+
+napi_value xieluBackward(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "xieluBackward", 10);
+  int64_t count = a.size("count");
+  Floats x = a.floats("x"), alphaP = a.floats("alphaP"), alphaN = a.floats("alphaN");
+  double beta = a.number("beta"), eps = a.number("eps");
+  Floats dout = a.floats("dout"), dx = a.floats("dx"), dalphaP = a.floats("dalphaP"), dalphaN = a.floats("dalphaN");
+  a.need(x, count);
+  a.need(alphaP, 1);
+  a.need(alphaN, 1);
+  a.need(dout, count);
+  a.need(dx, count);
+  a.need(dalphaP, 1);
+  a.need(dalphaN, 1);
+  if (!a.ok() || count == 0) return nullptr;
+  Pool pool;
+  a.kernels->xielu_backward(count, x.data, alphaP.data, alphaN.data, static_cast<float>(beta),
+                            static_cast<float>(eps), dout.data, dx.data, dalphaP.data, dalphaN.data);
+  return nullptr;
+}
+
+napi_value linearCrossEntropy(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "linearCrossEntropy", 11);
+  int compute = a.compute();
+  int64_t N = a.size("N"), D = a.size("D"), V = a.size("V");
+  Floats x = a.floats("x"), weight = a.floats("weight");
+  Ints labels = a.ints("labels");
+  Floats coefficient = a.floatsOrNull("coefficient"), loss = a.floats("loss");
+  Floats dx = a.floatsOrNull("dx"), dweight = a.floatsOrNull("dweight");
+  bool gradient = !coefficient.isNull;
+  if (gradient == dx.isNull)
+    a.refuse("dx", "%s", dx.isNull ? "null" : "an array", "%s",
+             gradient ? "Float32Array" : "null without coefficient");
+  if (gradient == dweight.isNull)
+    a.refuse("dweight", "%s", dweight.isNull ? "null" : "an array", "%s",
+             gradient ? "Float32Array" : "null without coefficient");
+  a.need(x, times(N, D));
+  a.need(weight, times(V, D));
+  a.need(loss, N);
+  if (gradient) {
+    a.need(coefficient, N);
+    a.need(dx, times(N, D));
+    a.need(dweight, times(V, D));
+  }
+  if (N > 0 && D == 0) a.refuse("D", "%s", "0", "%s", "at least 1");
+  a.indices(labels, N, V);
+  if (!a.ok() || N == 0) return nullptr;
+  Pool pool;
+  a.kernels->linear_cross_entropy(compute, N, D, V, x.data, weight.data, labels.data, coefficient.data, loss.data,
+                                  dx.data, dweight.data);
+  return nullptr;
+}
+
+napi_value fill(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "fill", 3);
+  int64_t count = a.size("count");
+  double value = a.number("value");
+  Floats out = a.floats("out");
+  a.need(out, count);
+  if (!a.ok() || count == 0) return nullptr;
+  Pool pool;
+  a.kernels->fill(count, static_cast<float>(value), out.data);
+  return nullptr;
+}
+
+napi_value add(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "add", 4);
+  int64_t count = a.size("count");
+  Floats x = a.floats("a"), y = a.floats("b"), out = a.floats("out");
+  a.need(x, count);
+  a.need(y, count);
+  a.need(out, count);
+  if (!a.ok() || count == 0) return nullptr;
+  Pool pool;
+  a.kernels->add(count, x.data, y.data, out.data);
+  return nullptr;
+}
+
+napi_value scale(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "scale", 3);
+  int64_t count = a.size("count");
+  double factor = a.number("factor");
+  Floats x = a.floats("x");
+  a.need(x, count);
+  if (!a.ok() || count == 0) return nullptr;
+  Pool pool;
+  a.kernels->scale(count, static_cast<float>(factor), x.data);
+  return nullptr;
+}
+
+napi_value sumOfSquares(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "sumOfSquares", 2);
+  int64_t count = a.size("count");
+  Floats x = a.floats("x");
+  a.need(x, count);
+  if (!a.ok()) return nullptr;
+  if (count == 0) return numberOf(env, 0);
+  double total;
+  {
+    Pool pool;
+    total = a.kernels->sum_of_squares(count, x.data);
+  }
+  return numberOf(env, total);
+}
+
+napi_value toBf16(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "toBf16", 3);
+  int64_t count = a.size("count");
+  Floats x = a.floats("x");
+  Halves out = a.halves("out");
+  a.need(x, count);
+  a.need(out, count);
+  if (!a.ok() || count == 0) return nullptr;
+  Pool pool;
+  a.kernels->to_bf16(count, x.data, out.data);
+  return nullptr;
+}
+
+napi_value fromBf16(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "fromBf16", 3);
+  int64_t count = a.size("count");
+  Halves x = a.halves("x");
+  Floats out = a.floats("out");
+  a.need(x, count);
+  a.need(out, count);
+  if (!a.ok() || count == 0) return nullptr;
+  Pool pool;
+  a.kernels->from_bf16(count, x.data, out.data);
+  return nullptr;
+}
+
+napi_value ademamix(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "ademamix", 16);
+  int64_t count = a.size("count");
+  Floats p = a.floats("p"), g = a.floats("g"), m1 = a.floats("m1"), m2 = a.floats("m2"), v = a.floats("v");
+  double clip = a.number("clip"), lr = a.number("lr"), b1 = a.number("beta1"), b2 = a.number("beta2"),
+         b3 = a.number("beta3"), alpha = a.number("alpha"), eps = a.number("eps"), decay = a.number("weightDecay"),
+         c1 = a.number("correction1"), c2 = a.number("correction2");
+  for (const Floats *array : {&p, &g, &m1, &m2, &v}) a.need(*array, count);
+  if (!a.ok() || count == 0) return nullptr;
+  Pool pool;
+  a.kernels->ademamix(count, p.data, g.data, m1.data, m2.data, v.data, clip, lr, b1, b2, b3, alpha, eps, decay, c1,
+                      c2);
+  return nullptr;
+}
+
+napi_value adamw(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "adamw", 13);
+  int64_t count = a.size("count");
+  Floats p = a.floats("p"), g = a.floats("g"), m = a.floats("m"), v = a.floats("v");
+  double clip = a.number("clip"), lr = a.number("lr"), b1 = a.number("beta1"), b2 = a.number("beta2"),
+         eps = a.number("eps"), decay = a.number("weightDecay"), c1 = a.number("correction1"),
+         c2 = a.number("correction2");
+  for (const Floats *array : {&p, &g, &m, &v}) a.need(*array, count);
+  if (!a.ok() || count == 0) return nullptr;
+  Pool pool;
+  a.kernels->adamw(count, p.data, g.data, m.data, v.data, clip, lr, b1, b2, eps, decay, c1, c2);
+  return nullptr;
+}
+
+napi_value peak(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "peak", 2);
+  int compute = a.compute();
+  int64_t iterations = a.size("iterations", 2147483647.0);
+  if (!a.ok()) return nullptr;
+  double operations;
+  {
+    Pool pool;
+    operations = a.kernels->peak(compute, iterations);
+  }
+  return numberOf(env, operations);
+}
+
+const struct {
+  const char *name;
+  napi_callback call;
+} kernelFunctions[] = {
+    {"gemm", gemm},
+    {"embedding", embedding},
+    {"embeddingBackward", embeddingBackward},
+    {"addRmsNorm", addRmsNorm},
+    {"addRmsNormBackward", addRmsNormBackward},
+    {"qkNormRope", qkNormRope},
+    {"qkNormRopeBackward", qkNormRopeBackward},
+    {"attention", attention},
+    {"attentionBackward", attentionBackward},
+    {"xielu", xielu},
+    {"xieluBackward", xieluBackward},
+    {"linearCrossEntropy", linearCrossEntropy},
+    {"fill", fill},
+    {"add", add},
+    {"scale", scale},
+    {"sumOfSquares", sumOfSquares},
+    {"toBf16", toBf16},
+    {"fromBf16", fromBf16},
+    {"ademamix", ademamix},
+    {"adamw", adamw},
+    {"peak", peak},
+};
+
+// --- targets and threads -----------------------------------------------------------------------------------------
+
+// load(target) -> {target, gemm, ...}: functions bound to that target's table, or throws why there is none.
+napi_value load(napi_env env, napi_callback_info info) {
+  size_t count = 1;
+  napi_value value;
+  char name[64] = "";
+  napi_get_cb_info(env, info, &count, &value, nullptr, nullptr);
+  if (napi_get_value_string_utf8(env, value, name, sizeof name, nullptr) != napi_ok) {
+    napi_throw_type_error(env, nullptr, "load: target, got something else, expected a string");
+    return nullptr;
+  }
+  const char *why = nullptr;
+  const BelayKernels *kernels = belay_kernels(name, &why);
+  if (kernels == nullptr) {
+    char message[512];
+    snprintf(message, sizeof message, "load: target, got %s, expected one that runs here: %s", name,
+             why == nullptr ? "this build lacks it" : why);
+    napi_throw_error(env, nullptr, message);
+    return nullptr;
+  }
+  napi_value out;
+  if (napi_create_object(env, &out) != napi_ok) return nullptr;
+  napi_set_named_property(env, out, "target", stringOf(env, kernels->target));
+  for (const auto &entry : kernelFunctions) {
+    napi_value function;
+    if (napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.call, const_cast<BelayKernels *>(kernels),
+                             &function) != napi_ok)
+      return nullptr;
+    napi_set_named_property(env, out, entry.name, function);
+  }
+  return out;
+}
+
+// targets() -> [{name, available, why}], best first; why is null where it is available.
+napi_value targets(napi_env env, napi_callback_info) {
+  napi_value out;
+  if (napi_create_array(env, &out) != napi_ok) return nullptr;
+  uint32_t i = 0;
+  for (const char *const *name = belay_targets(); *name != nullptr; name++) {
+    const char *why = nullptr;
+    bool available = belay_kernels(*name, &why) != nullptr;
+    napi_value entry, flag, reason;
+    napi_create_object(env, &entry);
+    napi_get_boolean(env, available, &flag);
+    napi_get_null(env, &reason);
+    if (!available) reason = stringOf(env, why == nullptr ? "this build lacks it" : why);
+    napi_set_named_property(env, entry, "name", stringOf(env, *name));
+    napi_set_named_property(env, entry, "available", flag);
+    napi_set_named_property(env, entry, "why", reason);
+    napi_set_element(env, out, i++, entry);
+  }
+  return out;
+}
+
+// setThreads(n): the pool of the whole process gets n threads.
+napi_value setThreads(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "setThreads", 1);
+  int64_t n = a.size("n");
+  if (n < 1 || n > maxThreads)
+    a.refuse("n", "%lld", static_cast<long long>(n), "a whole number in [1, %d]", maxThreads);
+  if (!a.ok()) return nullptr;
+  std::lock_guard<std::mutex> lock(poolMutex);
+  if (!started || belay_threads() != n) Pool::start(static_cast<int>(n));
+  return nullptr;
+}
+
+// threads() -> threads of the pool, 0 before the first setThreads().
+napi_value threads(napi_env env, napi_callback_info) {
+  std::lock_guard<std::mutex> lock(poolMutex);
+  return numberOf(env, started ? belay_threads() : 0);
+}
+
+// --- memory ------------------------------------------------------------------------------------------------------
+
+constexpr size_t hugePage = size_t{2} << 20;
+// node::Buffer, through which node makes external buffers, holds at most this much (Node 20: 4 GiB).
+constexpr double largestExternal = 4294967296.0;
+
+void releaseHeap(napi_env, void *data, void *) { free(data); }
+void releaseMapped(napi_env, void *data, void *size) { munmap(data, reinterpret_cast<size_t>(size)); }
+
+// Zeroed pages that start on a huge page, or NULL.
+void *mapHuge(size_t size) {
+  char *base = static_cast<char *>(
+      mmap(nullptr, size + hugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  if (base == MAP_FAILED) return nullptr;
+  size_t before = (hugePage - reinterpret_cast<size_t>(base) % hugePage) % hugePage;
+  if (before > 0) munmap(base, before);
+  munmap(base + before + size, hugePage - before);
+#ifdef MADV_HUGEPAGE
+  madvise(base + before, size, MADV_HUGEPAGE);
+#endif
+  return base + before;
+}
+
+// allocate(bytes) -> zeroed ArrayBuffer aligned to 64 bytes (2 MiB and on huge pages from 2 MiB on), or null where
+// node cannot hold it (more than 4 GiB) or the system has none: the caller then asks JavaScript for the memory.
+// V8 counts the bytes of such a buffer as external memory by itself.
+napi_value allocate(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "allocate", 1);
+  int64_t bytes = a.size("bytes");
+  if (!a.ok()) return nullptr;
+  napi_value out = nullptr, none;
+  napi_get_null(env, &none);
+  if (bytes > largestExternal) return none;
+  if (bytes == 0) {
+    void *unused;
+    return napi_create_arraybuffer(env, 0, &unused, &out) == napi_ok ? out : none;
+  }
+  void *data;
+  napi_status status;
+  if (static_cast<size_t>(bytes) >= hugePage) {
+    size_t size = (static_cast<size_t>(bytes) + 4095) / 4096 * 4096;
+    data = mapHuge(size);
+    if (data == nullptr) return none;
+    status = napi_create_external_arraybuffer(env, data, bytes, releaseMapped, reinterpret_cast<void *>(size), &out);
+  } else {
+    if (posix_memalign(&data, 64, bytes) != 0) return none;
+    memset(data, 0, bytes);
+    status = napi_create_external_arraybuffer(env, data, bytes, releaseHeap, nullptr, &out);
+  }
+  if (status == napi_ok) return out;
+  // Where node refuses, it has already called the release function: freeing here would be a second time.
+  bool pending = false;
+  napi_value exception;
+  if (napi_is_exception_pending(env, &pending) == napi_ok && pending) napi_get_and_clear_last_exception(env, &exception);
+  return none;
+}
+
+}  // namespace
+
+NAPI_MODULE_INIT() {
+  {
+    std::lock_guard<std::mutex> lock(poolMutex);
+    environments++;
+  }
+  napi_add_env_cleanup_hook(env, leave, nullptr);
+  const struct {
+    const char *name;
+    napi_callback call;
+  } functions[] = {{"load", load},
+                   {"targets", targets},
+                   {"setThreads", setThreads},
+                   {"threads", threads},
+                   {"allocate", allocate}};
+  for (const auto &entry : functions) {
+    napi_value function;
+    if (napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.call, nullptr, &function) != napi_ok)
+      return nullptr;
+    napi_set_named_property(env, exports, entry.name, function);
+  }
+  napi_set_named_property(env, exports, "compiler", stringOf(env, __VERSION__));
+  return exports;
+}

@@ -1,0 +1,164 @@
+// Builds build/Release/belay.node from native/: npm's install script, and `npm run build:native`.
+//
+// Calls the compiler itself instead of going through node-gyp: each dispatch target is one file with its own
+// instruction-set flags (in gyp that is one static library each), and a C++ compiler is then all that is needed, no
+// Python, no make, no download. Node-API is a C interface whose headers come with node. An object is compiled again
+// when its source, any header, its flags or the compiler changed (a hash beside the object says); results are
+// renamed into place, so that a process that has the old library open keeps it.
+//
+//   node native/build.mjs              where no compiler is: one line on standard error, exit 0 (TypeScript runs)
+//   node native/build.mjs --required   where no compiler is: exit 1
+//   node native/build.mjs --sanitize   build/Sanitize/belay.node with ASan and UBSan (load with BELAY_ADDON=<path>)
+//
+// Does not: choose an instruction set for this machine; all are built, and the library chooses when it is loaded.
+
+import { execFileSync, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const native = dirname(fileURLToPath(import.meta.url));
+const isRequired = process.argv.includes('--required');
+const isSanitized = process.argv.includes('--sanitize');
+const out = join(native, '..', 'build', isSanitized ? 'Sanitize' : 'Release');
+const library = join(out, 'belay.node');
+
+const common = ['-std=c++20', '-O3', '-fPIC', '-fno-exceptions', '-fno-rtti', '-fvisibility=hidden', '-pthread'];
+// A kernel promises bits: no contraction that the source does not spell out.
+common.push('-ffp-contract=off', '-fno-math-errno', '-Wall', '-Wextra', '-DNAPI_VERSION=8');
+if (isSanitized) common.push('-g', '-fsanitize=address,undefined', '-fno-omit-frame-pointer');
+
+/** Instruction-set flags by file name; the processors in between them are not worth a file. */
+const avx2 = ['-mavx2', '-mfma'];
+const avx512 = ['-mavx512f', '-mavx512bw', '-mavx512vl', '-mavx512dq', ...avx2];
+const flagsOf = {
+  'target-avx2.cpp': avx2,
+  'target-avx512.cpp': avx512,
+  'target-avx512bf16.cpp': [...avx512, '-mavx512bf16'],
+};
+
+/** Ends here: loudly when asked to or when something is broken, quietly where a compiler is just not there. */
+function giveUp(why, whatToDo, status) {
+  console.error(`belay: native kernels not built: ${why}. ${whatToDo}`);
+  process.exit(status);
+}
+
+const missing = 'Until then belay runs on its slow TypeScript backend.';
+
+/** The first compiler that answers, with what it says it is. */
+function findCompiler() {
+  const candidates = process.env.CXX ? [process.env.CXX] : ['g++', 'c++', 'clang++'];
+  for (const command of candidates) {
+    try {
+      const [program, ...rest] = command.split(' ');
+      return { program, rest, version: execFileSync(program, [...rest, '--version'], { encoding: 'utf8' }) };
+    } catch {}
+  }
+  const advice = `Install g++ 10 or newer (Debian: apt-get install g++; macOS: xcode-select --install), then: npm run build:native. ${missing}`;
+  return giveUp(`no C++ compiler (tried ${candidates.join(', ')})`, advice, isRequired ? 1 : 0);
+}
+
+/** The folder that node_api.h lies in. */
+function findHeaders() {
+  const given = process.env.npm_config_nodedir;
+  const folders = [
+    ...(given ? [join(given, 'include', 'node'), join(given, 'src')] : []),
+    join(dirname(process.execPath), '..', 'include', 'node'),
+    '/usr/include/node',
+    '/usr/local/include/node',
+    '/usr/include/nodejs/src',
+  ];
+  const found = folders.find((folder) => existsSync(join(folder, 'node_api.h')));
+  const advice = `Install node with its headers (nodejs.org archives and images have them; Debian: libnode-dev) or set npm_config_nodedir, then: npm run build:native. ${missing}`;
+  return found ?? giveUp(`no node_api.h (looked in ${folders.join(', ')})`, advice, isRequired ? 1 : 0);
+}
+
+const hash = (...parts) => {
+  const sum = createHash('sha256');
+  for (const part of parts) sum.update(part).update('\0');
+  return sum.digest('hex');
+};
+
+/** What the stamp beside `file` says, or '' where either is missing. */
+const stampOf = (file) =>
+  existsSync(file) && existsSync(`${file}.stamp`) ? readFileSync(`${file}.stamp`, 'utf8') : '';
+
+/** Runs the compiler; resolves to its exit status and everything it printed. */
+function run(compiler, args) {
+  return new Promise((resolve) => {
+    const child = spawn(compiler.program, [...compiler.rest, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    let text = '';
+    child.stdout.on('data', (piece) => (text += piece));
+    child.stderr.on('data', (piece) => (text += piece));
+    child.on('error', (error) => resolve({ ok: false, text: error.message }));
+    child.on('close', (status) => resolve({ ok: status === 0, text }));
+  });
+}
+
+/** Makes `file` by `args` plus `-o`, through a temporary name; prints what the compiler said. */
+async function make(compiler, file, stamp, args) {
+  const temporary = `${file}.${process.pid}`;
+  const { ok, text } = await run(compiler, [...args, '-o', temporary]);
+  if (ok) {
+    renameSync(temporary, file);
+    writeFileSync(`${file}.stamp`, stamp);
+  } else rmSync(temporary, { force: true });
+  return { ok, text };
+}
+
+async function main() {
+  const compiler = findCompiler();
+  const headers = findHeaders();
+  const isX86 = process.arch === 'x64';
+  const folder = join(native, 'cpu');
+  const parts = existsSync(folder) ? readdirSync(folder).sort() : [];
+  const sources = parts
+    .filter((name) => name.endsWith('.cpp') && (isX86 || flagsOf[name] === undefined))
+    .map((name) => join(folder, name));
+  sources.push(join(native, 'addon.cpp'));
+  const included = parts.filter((name) => /\.(h|inl)$/.test(name)).map((name) => join(folder, name));
+  const context = hash(compiler.version, ...[...included, join(native, 'kernels.h')].map((file) => readFileSync(file)));
+  mkdirSync(out, { recursive: true });
+
+  const objects = [];
+  const waiting = [];
+  for (const source of sources) {
+    const object = join(out, `${basename(source, '.cpp')}.o`);
+    const args = [...common, ...(flagsOf[basename(source)] ?? []), `-I${native}`, `-isystem${headers}`, '-c', source];
+    const stamp = hash(context, args.join(' '), readFileSync(source));
+    objects.push({ object, stamp });
+    if (stampOf(object) !== stamp) waiting.push({ source, object, stamp, args });
+  }
+
+  let failed = false;
+  const worker = async () => {
+    for (let job = waiting.shift(); job !== undefined; job = waiting.shift()) {
+      const { ok, text } = await make(compiler, job.object, job.stamp, job.args);
+      if (text !== '') console.error(text.trimEnd());
+      if (!ok) {
+        console.error(`belay: ${job.source} does not compile`);
+        failed = true;
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(availableParallelism(), waiting.length) }, worker));
+  if (failed) giveUp('the errors above', 'Please report them with the compiler version.', 1);
+
+  const shared = process.platform === 'darwin' ? ['-bundle', '-undefined', 'dynamic_lookup'] : ['-shared', '-pthread'];
+  const linked = [...shared, ...(isSanitized ? ['-fsanitize=address,undefined'] : [])];
+  linked.push(...objects.map((part) => part.object));
+  const stamp = hash(linked.join(' '), ...objects.map((part) => part.stamp));
+  if (stampOf(library) === stamp) return;
+  // The C++ runtime inside the library: it then loads where only an older one is installed. Not every compiler can.
+  let result = await make(compiler, library, stamp, [...linked, '-static-libstdc++', '-static-libgcc']);
+  if (!result.ok) result = await make(compiler, library, stamp, linked);
+  if (!result.ok) {
+    console.error(result.text.trimEnd());
+    giveUp('the linker error above', 'Please report it with the compiler version.', 1);
+  }
+  console.log(`belay: native kernels built: ${join('build', basename(out), 'belay.node')}`);
+}
+
+await main();
