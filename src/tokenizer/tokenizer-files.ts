@@ -1,0 +1,98 @@
+// A trained vocabulary as the files that Hugging Face libraries, vLLM and llama.cpp read: tokenizer.json,
+// tokenizer_config.json, special_tokens_map.json and chat_template.jinja.
+//
+// The reserved tokens stand in the model's vocabulary too: readers number added tokens that are not in it anew.
+//
+// Does not: train or encode.
+import { join } from 'node:path';
+import { writeFileAtomic } from '../base/atomic.ts';
+import { tokenizerFileName } from './bpe.ts';
+import { bytesToAlphabet } from './byte-level.ts';
+import { chatTemplate } from './chat-template.ts';
+import { apertusPattern } from './pre-tokenizer.ts';
+import { BOS, EOS, PAD, reservedContent, reservedTokens, UNK } from './special-tokens.ts';
+import type { TrainedVocabulary } from './train.ts';
+
+/** The content of tokenizer.json. */
+export function tokenizerJson({ tokens, merges }: TrainedVocabulary): unknown {
+  const spelled = tokens.map((bytes, id) =>
+    id < reservedTokens.length ? reservedContent(id) : bytesToAlphabet(bytes),
+  );
+  const bos = reservedContent(BOS);
+  return {
+    version: '1.0',
+    truncation: null,
+    padding: null,
+    added_tokens: reservedTokens.map(({ id, content, special }) => ({
+      id,
+      content,
+      single_word: false,
+      lstrip: false,
+      rstrip: false,
+      normalized: false,
+      special,
+    })),
+    normalizer: null,
+    pre_tokenizer: {
+      type: 'Sequence',
+      pretokenizers: [
+        { type: 'Split', pattern: { Regex: apertusPattern }, behavior: 'Isolated', invert: false },
+        { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false },
+      ],
+    },
+    post_processor: {
+      type: 'TemplateProcessing',
+      single: [{ SpecialToken: { id: bos, type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }],
+      pair: [
+        { SpecialToken: { id: bos, type_id: 0 } },
+        { Sequence: { id: 'A', type_id: 0 } },
+        { SpecialToken: { id: bos, type_id: 1 } },
+        { Sequence: { id: 'B', type_id: 1 } },
+      ],
+      special_tokens: { [bos]: { id: bos, ids: [BOS], tokens: [bos] } },
+    },
+    decoder: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false },
+    model: {
+      type: 'BPE',
+      dropout: null,
+      unk_token: null,
+      continuing_subword_prefix: null,
+      end_of_word_suffix: null,
+      fuse_unk: false,
+      byte_fallback: false,
+      ignore_merges: true,
+      vocab: Object.fromEntries(spelled.map((token, id) => [token, id])),
+      merges: merges.map(([left, right]) => [spelled[left], spelled[right]]),
+    },
+  };
+}
+
+/** Writes the four files into a folder. */
+export function writeTokenizerFiles(dir: string, vocabulary: TrainedVocabulary): void {
+  const named = {
+    bos_token: reservedContent(BOS),
+    eos_token: reservedContent(EOS),
+    unk_token: reservedContent(UNK),
+    pad_token: reservedContent(PAD),
+  };
+  const config = {
+    tokenizer_class: 'PreTrainedTokenizerFast',
+    add_bos_token: true,
+    add_eos_token: false,
+    added_tokens_decoder: Object.fromEntries(
+      reservedTokens.map(({ id, content, special }) => [
+        id,
+        { content, lstrip: false, normalized: false, rstrip: false, single_word: false, special },
+      ]),
+    ),
+    ...named,
+    clean_up_tokenization_spaces: false,
+    chat_template: chatTemplate,
+  };
+  const write = (name: string, value: unknown): void =>
+    writeFileAtomic(join(dir, name), `${JSON.stringify(value, null, 1)}\n`);
+  write(tokenizerFileName, tokenizerJson(vocabulary));
+  write('tokenizer_config.json', config);
+  write('special_tokens_map.json', named);
+  writeFileAtomic(join(dir, 'chat_template.jinja'), chatTemplate);
+}
