@@ -1,0 +1,217 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { availableBackends } from '../../test/backends.ts';
+import { readLines } from '../base/events.ts';
+import { Paused } from '../base/errors.ts';
+import { silentLog } from '../base/progress.ts';
+import { Random } from '../base/rng.ts';
+import { Apertus } from '../model/apertus.ts';
+import { modelConfig } from '../model/config.ts';
+import { jsBackend } from '../tensor/backend-js.ts';
+import type { Backend } from '../tensor/backend.ts';
+import { Engine } from '../tensor/tensor.ts';
+import { checkpointFolders } from './checkpoint.ts';
+import { RunControl } from './control.ts';
+import { train, type TrainingBatch, type TrainingData, type TrainOptions } from './loop.ts';
+import { scheduleOf } from './plan.ts';
+
+const scratch = mkdtempSync(join(tmpdir(), 'belay-train-'));
+after(() => rmSync(scratch, { recursive: true }));
+
+const config = modelConfig({
+  layers: 2,
+  hidden: 32,
+  intermediate: 64,
+  heads: 2,
+  kvHeads: 1,
+  headDim: 16,
+  vocabularySize: 64,
+  maxPositions: 64,
+  ropeTheta: 500_000,
+  ropeScaling: null,
+  rmsNormEps: 1e-5,
+  initStd: 0.02,
+});
+const B = 4;
+const T = 16;
+
+/** Sequences that count upwards from a random start: easy to learn. */
+const data: TrainingData = {
+  samplesPerStep: B,
+  step(step) {
+    return [0, 1].map((micro): TrainingBatch => {
+      const random = new Random(1, 'data', step, micro);
+      const n = (B / 2) * T;
+      const batch = {
+        B: B / 2,
+        T,
+        tokens: new Int32Array(n),
+        positions: new Int32Array(n),
+        lo: new Int32Array(n),
+        hi: new Int32Array(n),
+      };
+      const labels = new Int32Array(n);
+      for (let row = 0; row < B / 2; row++) {
+        const start = random.integer(40);
+        for (let t = 0; t < T; t++) {
+          const at = row * T + t;
+          batch.tokens[at] = 4 + ((start + t) % 60);
+          labels[at] = 4 + ((start + t + 1) % 60);
+          batch.positions[at] = t;
+          batch.lo[at] = row * T;
+          batch.hi[at] = at + 1;
+        }
+      }
+      return { batch, labels, lossMask: new Float32Array(n).fill(1) };
+    });
+  },
+};
+
+function options(model: Apertus, dir: string, more: Partial<TrainOptions> = {}): TrainOptions {
+  const steps = 14;
+  return {
+    dir,
+    model,
+    data,
+    steps,
+    schedule: scheduleOf({ peakLearningRate: 3e-3, warmup: 2, cooldown: 0.3 }, steps, B),
+    optimizer: {
+      name: 'ademamix',
+      beta1: 0.9,
+      beta2: 0.999,
+      beta3: 0.999,
+      alpha: 2,
+      eps: 1e-8,
+      weightDecay: 0.1,
+      warmupSteps: 'run',
+    },
+    gradientClip: 1,
+    checkpointEverySteps: 4,
+    keepCheckpoints: 2,
+    log: silentLog,
+    label: 'test',
+    ...more,
+  };
+}
+
+function fresh(backend: Backend = jsBackend()): Apertus {
+  const model = new Apertus(new Engine(backend), config);
+  model.initialise(7);
+  return model;
+}
+
+/** Data that stops the run like a kill would: in the middle of step `at`. */
+function dying(at: number): TrainingData {
+  return {
+    samplesPerStep: B,
+    step: (step) => {
+      if (step === at) throw new Error('killed');
+      return data.step(step);
+    },
+  };
+}
+
+for (const { name, backend } of availableBackends()) {
+  test(`${name}: a run killed and resumed three times ends with the bits of an undisturbed one`, async () => {
+    const straight = fresh(backend());
+    await train(options(straight, join(scratch, `straight-${name.replace('/', '-')}`)));
+    const dir = join(scratch, `killed-${name.replace('/', '-')}`);
+    for (const at of [3, 6, 11]) {
+      await assert.rejects(train(options(fresh(backend()), dir, { data: dying(at) })), /killed/);
+    }
+    const resumed = fresh(backend());
+    await train(options(resumed, dir));
+    assert.deepEqual(resumed.parameters.values, straight.parameters.values);
+    const steps = readLines<{ step: number }>(join(dir, 'metrics.jsonl')).map(({ step }) => step);
+    assert.deepEqual(
+      steps,
+      Array.from({ length: 14 }, (_, i) => i + 1),
+      'each step is logged once',
+    );
+  });
+}
+
+test('the loss falls, and memory is given back', async () => {
+  const model = fresh();
+  const dir = join(scratch, 'falls');
+  await train(options(model, dir));
+  const losses = readLines<{ loss: number }>(join(dir, 'metrics.jsonl')).map(({ loss }) => loss);
+  assert.ok((losses.at(-1) as number) < 0.8 * (losses[0] as number), `${losses[0]} -> ${losses.at(-1)}`);
+  assert.equal(model.engine.memory.liveBytes, 0);
+});
+
+test('a damaged checkpoint is named and the one before it used', async () => {
+  const dir = join(scratch, 'damaged');
+  await assert.rejects(train(options(fresh(), dir, { data: dying(11) })), /killed/);
+  const [newest] = checkpointFolders(join(dir, 'checkpoints'));
+  const path = join(newest as string, 'weights.safetensors');
+  const bytes = readFileSync(path);
+  bytes[bytes.length - 5] = (bytes[bytes.length - 5] as number) ^ 1;
+  writeFileSync(path, bytes);
+  const said: string[] = [];
+  const resumed = fresh();
+  await train(options(resumed, dir, { log: { ...silentLog, line: (text) => said.push(text) } }));
+  assert.match(said.join('\n'), /step-000000008 is damaged .*differs/);
+  assert.match(said.join('\n'), /going on from the checkpoint of step 4/);
+  const straight = fresh();
+  await train(options(straight, join(scratch, 'straight-again')));
+  assert.deepEqual(resumed.parameters.values, straight.parameters.values);
+});
+
+test('triggers and requests save and pause; the run goes on afterwards', async () => {
+  const dir = join(scratch, 'paused');
+  mkdirSync(join(dir, 'triggers'), { recursive: true });
+  writeFileSync(join(dir, 'triggers', 'exit'), '');
+  await assert.rejects(train(options(fresh(), dir)), Paused);
+  assert.equal(checkpointFolders(join(dir, 'checkpoints')).length, 1);
+  const control = new RunControl();
+  control.request = 'save-and-exit';
+  await assert.rejects(train(options(fresh(), dir, { control })), /paused after step 2/);
+  const model = fresh();
+  const result = await train(options(model, dir));
+  assert.equal(result.steps, 14);
+});
+
+test('a checkpoint of another dispatch target is refused unless asked for', async () => {
+  const dir = join(scratch, 'target');
+  await assert.rejects(train(options(fresh(), dir, { data: dying(5) })), /killed/);
+  const other = fresh({ ...jsBackend(), target: 'elsewhere' });
+  await assert.rejects(train(options(other, dir)), /trained on other kernels/);
+  await train(options(other, dir, { allowOtherTarget: true }));
+});
+
+test('memory stays flat over 1,000 steps', async () => {
+  const small = new Apertus(new Engine(jsBackend()), {
+    ...config,
+    layers: 1,
+    hidden: 8,
+    intermediate: 8,
+    headDim: 4,
+    kvHeads: 2,
+  });
+  small.initialise(1);
+  const { memory } = small.engine;
+  const reserved: number[] = [];
+  const watched: TrainingData = {
+    samplesPerStep: 1,
+    step(step) {
+      reserved.push(memory.reservedBytes);
+      const batch = {
+        B: 1,
+        T: 3,
+        tokens: Int32Array.of(1, 2, step % 60),
+        positions: Int32Array.of(0, 1, 2),
+        lo: new Int32Array(3),
+        hi: Int32Array.of(1, 2, 3),
+      };
+      return [{ batch, labels: Int32Array.of(2, 3, 4), lossMask: Float32Array.of(1, 1, 1) }];
+    },
+  };
+  const { dir: _, ...rest } = options(small, '');
+  await train({ ...rest, data: watched, steps: 1000, checkpointEverySteps: 10_000 });
+  assert.equal(reserved.at(-1), reserved[2], 'bytes reserved after step 2 and after step 1,000');
+  assert.equal(memory.liveBytes, 0);
+});
