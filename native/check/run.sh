@@ -1,0 +1,43 @@
+#!/bin/sh
+# Builds check.cpp against all CPU kernels and runs it: once as shipped, once under the address and undefined
+# behaviour sanitizers. Needs g++ and nothing else; arguments go to the program (a target's name runs that one).
+#
+# Does not: touch native/build; objects go to a temporary folder.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+objects=$(mktemp -d)
+trap 'rm -rf "$objects"' EXIT
+CXX=${CXX:-g++}
+common="-std=c++20 -Wall -Wextra -ffp-contract=off -fno-math-errno -pthread"
+avx512="-mavx2 -mfma -mavx512f -mavx512bw -mavx512vl -mavx512dq"
+
+flags_of() {
+  case "$(uname -m)/$1" in
+    x86_64/target-avx2.cpp) echo "-mavx2 -mfma" ;;
+    x86_64/target-avx512.cpp) echo "$avx512" ;;
+    x86_64/target-avx512bf16.cpp) echo "$avx512 -mavx512bf16" ;;
+    *) echo "" ;;
+  esac
+}
+
+check() {  # check <name> <flags>
+  name=$1
+  flags=$2
+  shift 2
+  echo "== $name"
+  mkdir "$objects/$name"
+  for source in "$here"/../cpu/*.cpp; do
+    file=$(basename "$source")
+    # shellcheck disable=SC2046,SC2086
+    $CXX $common $flags -fno-exceptions -fno-rtti $(flags_of "$file") -c "$source" -o "$objects/$name/$file.o" &
+  done
+  # shellcheck disable=SC2086
+  $CXX $common $flags -c "$here/check.cpp" -o "$objects/$name/check.o"
+  wait
+  # shellcheck disable=SC2086
+  $CXX $flags -pthread "$objects/$name"/*.o -o "$objects/$name/check"
+  "$objects/$name/check" "$@"
+}
+
+check optimised "-O3" "$@"
+check sanitized "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined" "$@"
