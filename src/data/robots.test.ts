@@ -47,11 +47,16 @@ test('agrees with robots-parser on well-formed files', () => {
     .constantFrom('/', '/a', '/a/', '/a/b', '/a/b/c', '/b/xc', '/x/b', '/a/p.html', '/q')
     .map((tail) => `https://a.example${tail}`);
   fc.assert(
-    fc.property(fc.array(group, { maxLength: 4 }), url, fc.constantFrom('GPTBot', 'CCBot', 'Other'), (groups, at, agent) => {
-      const text = `${groups.join('\n\n')}\n`;
-      const peer = (robotsParser as unknown as typeof robotsParser.default)('https://a.example/robots.txt', text);
-      assert.equal(isAllowed(parseRobots(text), agent, at), peer.isAllowed(at, agent) ?? true, text);
-    }),
+    fc.property(
+      fc.array(group, { maxLength: 4 }),
+      url,
+      fc.constantFrom('GPTBot', 'CCBot', 'Other'),
+      (groups, at, agent) => {
+        const text = `${groups.join('\n\n')}\n`;
+        const peer = (robotsParser as unknown as typeof robotsParser.default)('https://a.example/robots.txt', text);
+        assert.equal(isAllowed(parseRobots(text), agent, at), peer.isAllowed(at, agent) ?? true, text);
+      },
+    ),
     { numRuns: 3000 },
   );
 });
