@@ -163,7 +163,8 @@ function embeddingBackward(
   length(op, 'dout', dout, N * D);
   length(op, 'ids', ids, N, Int32Array);
   length(op, 'dweight', dweight, 0);
-  if ((padding | 0) !== padding || padding < -1) refuse(op, 'padding', String(padding), 'an id, or -1 for none');
+  numbers(op, { padding });
+  if ((padding | 0) !== padding || padding < -1) refuse(op, 'padding', padding, 'an id, or -1 for none');
   if (D === 0) return;
   indices(op, 'ids', ids, N, Math.floor(dweight.length / D));
   const total = new Float64Array(dweight.length);
@@ -406,6 +407,14 @@ function span(lo: Int32Array, hi: Int32Array, count: number): { first: number; r
   return end === 0 ? { first: 0, rows: 0 } : { first, rows: end - first };
 }
 
+/** Rows that a cache of keys or values has room for. */
+function keyRowsOf(op: string, name: string, m: Strided, width: number): number {
+  strided(op, name, m, 0, 0);
+  const rows = rowsOf(m, width);
+  strided(op, name, m, Math.min(rows, 1), width);
+  return rows;
+}
+
 /** out [Nq,H*hd] = softmax(scale q k^T) v over rows [lo,hi) of each query; lse [Nq,H]. */
 function attention(
   compute: Compute,
@@ -428,9 +437,7 @@ function attention(
   numbers(op, { scale });
   checkHeads(op, H, K, hd, Nq, false);
   strided(op, 'q', q, Nq, H * hd);
-  strided(op, 'k', k, Math.min(rowsOf(k, K * hd), 1), K * hd);
-  strided(op, 'v', v, Math.min(rowsOf(v, K * hd), 1), K * hd);
-  const keyRows = Math.min(rowsOf(k, K * hd), rowsOf(v, K * hd));
+  const keyRows = Math.min(keyRowsOf(op, 'k', k, K * hd), keyRowsOf(op, 'v', v, K * hd));
   ranges(
     op,
     lo,
