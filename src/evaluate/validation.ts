@@ -66,7 +66,7 @@ export function validationLoss(options: ValidationOptions): ValidationLoss {
   const { model, documents, unigram, window, tokensPerCall = 32_768 } = options;
   const overall = noSums();
   const languages = new Map<string, Sums>();
-  let pending: { readonly ids: ArrayLike<number>; readonly sums: Sums }[] = [];
+  let pending: { readonly ids: readonly number[]; readonly sums: Sums }[] = [];
   let pendingTokens = 0;
   const flush = (): void => {
     if (pending.length === 0) return;
