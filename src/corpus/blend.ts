@@ -42,7 +42,7 @@ export function requestedSizes(weights: readonly number[], target: number): numb
 function choose(weights: readonly number[], size: number, limits: readonly number[] | undefined): Blend {
   const datasetIndex = new Int16Array(size);
   const datasetSampleIndex = new Int32Array(size);
-  const taken = new Array<number>(weights.length).fill(0);
+  const taken = weights.map(() => 0);
   for (let i = 0; i < size; i++) {
     const drawn = Math.max(i, 1);
     let best = -1;

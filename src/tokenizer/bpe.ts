@@ -116,7 +116,8 @@ export class Tokenizer {
     this.bosId = this.addedIds.get('<s>') ?? BOS;
 
     const addedIdSet = new Set(this.addedIds.values());
-    const tokenBytes: Uint8Array[] = new Array(this.vocabularySize).fill(new Uint8Array(0));
+    const nothing = new Uint8Array(0);
+    const tokenBytes: Uint8Array[] = Array.from({ length: this.vocabularySize }, () => nothing);
     const wholePieces = new Map<string, number>();
     const byteIds = new Int32Array(256).fill(-1);
     for (const [token, id] of vocabulary) {

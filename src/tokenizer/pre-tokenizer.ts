@@ -87,7 +87,7 @@ const space = 6;
 /** CR, LF */
 const newline = 7;
 
-const pages: (Uint8Array | undefined)[] = new Array(0x1100).fill(undefined);
+const pages: (Uint8Array | undefined)[] = Array.from({ length: 0x1100 });
 
 /** The class of a code point; pages of 256 are worked out when first needed. */
 function classOf(code: number): number {
