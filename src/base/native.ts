@@ -7,7 +7,7 @@
 
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { packageRoot } from './version.ts';
 
 export interface NativeTarget {
@@ -41,7 +41,7 @@ let opened: NativeLibrary | undefined;
 
 /** The library, opened once per thread. */
 export function nativeLibrary(): NativeLibrary {
-  opened ??= open(process.env['BELAY_ADDON'] ?? join(packageRoot, 'build', 'Release', 'belay.node'));
+  opened ??= open(resolve(process.env['BELAY_ADDON'] ?? join(packageRoot, 'build', 'Release', 'belay.node')));
   return opened;
 }
 

@@ -592,9 +592,10 @@ function xielu(
   length(op, 'out', out, count);
   const p = softplus(alphaP[0]!);
   const n = beta + softplus(alphaN[0]!);
+  const clamp = Math.fround(eps); // a float in kernels.h: an x that equals it lies on its lower side
   for (let i = 0; i < count; i++) {
     const value = x[i]!;
-    const curve = value > 0 ? p * value * value : n * (Math.expm1(Math.min(value, eps)) - value);
+    const curve = value > 0 ? p * value * value : n * (Math.expm1(Math.min(value, clamp)) - value);
     out[i] = curve + beta * value;
   }
 }
@@ -625,6 +626,7 @@ function xieluBackward(
   if (count === 0) return;
   const p = softplus(alphaP[0]!);
   const n = beta + softplus(alphaN[0]!);
+  const clamp = Math.fround(eps); // a float in kernels.h: an x that equals it lies on its lower side
   let dp = 0;
   let dn = 0;
   for (let i = 0; i < count; i++) {
@@ -635,9 +637,9 @@ function xieluBackward(
       dp += g * value * value;
     } else {
       // The clamp min(x, eps) is flat above eps: only -n x + beta x is left there.
-      const inner = value > eps ? -1 : Math.expm1(value);
+      const inner = value > clamp ? -1 : Math.expm1(value);
       dx[i] = g * (n * inner + beta);
-      dn += g * (Math.expm1(Math.min(value, eps)) - value);
+      dn += g * (Math.expm1(Math.min(value, clamp)) - value);
     }
   }
   dalphaP[0]! += dp * sigmoid(alphaP[0]!);
