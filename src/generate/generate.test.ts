@@ -130,7 +130,7 @@ test('ends: stop ids, the last position, no tokens at all; prompts that cannot r
   assert.deepEqual(generate(model, [prompt], { maxTokens: 0 }), [{ ids: [], finish: 'length' }]);
   assert.throws(() => generate(model, [[1], []]), /prompt 1 is empty/);
   assert.throws(() => generate(model, [[101]]), /101[\s\S]*0\.\.100/);
-  assert.throws(() => generate(model, [new Array<number>(21).fill(1)]), /longer than the model's context/);
+  assert.throws(() => generate(model, [Array.from({ length: 21 }, () => 1)]), /longer than the model's context/);
   assert.throws(() => generate(model, [[1]], { temperature: -2 }), /temperature, got -2/);
 });
 

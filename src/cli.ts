@@ -1,0 +1,183 @@
+// The front door: the verbs, which file each one lives in, and what becomes of an error.
+//
+// Only the asked verb's file is loaded, so that `belay --help` answers at once. A verb exports `command`, made with
+// stricli; its flags, its help and its example live there. Two kinds of failure: a UserError prints its message and
+// exits with 2; anything else is our bug and prints its stack (exit 1). A run that saved and stopped exits with 75.
+//
+// Does not: do any work; commands/ does.
+import type { Command, CommandContext, RouteMap } from '@stricli/core';
+import { closest, exitCodes, Paused, UserError } from './base/errors.ts';
+import { version } from './base/version.ts';
+
+interface Verb {
+  readonly brief: string;
+  readonly load: () => Promise<Command<CommandContext> | RouteMap<CommandContext>>;
+}
+
+/** In the order in which a run goes through them. */
+const verbs: Readonly<Record<string, Verb>> = {
+  demo: {
+    brief: 'run the whole line, from documents to a model that chats',
+    load: async () => (await import('./commands/demo.ts')).command,
+  },
+  data: {
+    brief: 'clean documents, with a reason for each one dropped',
+    load: async () => (await import('./commands/data.ts')).command,
+  },
+  tokenizer: {
+    brief: 'train a tokenizer on the clean documents',
+    load: async () => (await import('./commands/tokenizer.ts')).command,
+  },
+  pack: {
+    brief: 'turn documents into token shards',
+    load: async () => (await import('./commands/pack.ts')).command,
+  },
+  pretrain: {
+    brief: 'train a model on token shards',
+    load: async () => (await import('./commands/pretrain.ts')).command,
+  },
+  sft: {
+    brief: 'fine-tune a model on conversations',
+    load: async () => (await import('./commands/sft.ts')).command,
+  },
+  eval: {
+    brief: 'measure a model: losses, questions, memorisation',
+    load: async () => (await import('./commands/eval.ts')).command,
+  },
+  release: {
+    brief: 'make the folder that others can load, with its papers',
+    load: async () => (await import('./commands/release.ts')).command,
+  },
+  generate: {
+    brief: 'continue a prompt',
+    load: async () => (await import('./commands/generate.ts')).command,
+  },
+  score: {
+    brief: 'log-probabilities of given text, a file at a time',
+    load: async () => (await import('./commands/score.ts')).command,
+  },
+  chat: {
+    brief: 'talk to a model',
+    load: async () => (await import('./commands/chat.ts')).command,
+  },
+  trace: {
+    brief: 'where a file came from; what became of a document',
+    load: async () => (await import('./commands/trace.ts')).command,
+  },
+  plan: {
+    brief: 'what a recipe costs: parameters, FLOPs, memory, time',
+    load: async () => (await import('./commands/plan.ts')).command,
+  },
+  doctor: {
+    brief: 'what this machine can do, and what is missing',
+    load: async () => (await import('./commands/doctor.ts')).command,
+  },
+};
+
+/** Runs one command line and returns its exit code. */
+async function main(args: readonly string[]): Promise<number> {
+  const [name] = args;
+  if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
+    process.stdout.write(help());
+    return name === undefined ? exitCodes.user : exitCodes.finished;
+  }
+  if (name === '--version' || name === '-v') {
+    process.stdout.write(`${version}\n`);
+    return exitCodes.finished;
+  }
+  const verb = Object.hasOwn(verbs, name) ? verbs[name] : undefined;
+  if (!verb) {
+    const near = closest(name, Object.keys(verbs));
+    throw new UserError(`belay has no verb "${name}"${near ? `; did you mean "${near}"?` : ''}`, {
+      expected: Object.keys(verbs).join(', '),
+      next: 'belay --help',
+    });
+  }
+  return await runVerb(name, await verb.load(), args);
+}
+
+async function runVerb(
+  name: string,
+  command: Command<CommandContext> | RouteMap<CommandContext>,
+  args: readonly string[],
+): Promise<number> {
+  const { buildApplication, buildRouteMap, ExitCode, run, text_en } = await import('@stricli/core');
+  const application = buildApplication(buildRouteMap({ routes: { [name]: command }, docs: { brief: 'belay' } }), {
+    name: 'belay',
+    scanner: { caseStyle: 'allow-kebab-for-camel' },
+    documentation: { caseStyle: 'convert-camel-to-kebab', disableAnsiColor: true },
+    determineExitCode: exitCodeOf,
+    localization: {
+      text: {
+        ...text_en,
+        exceptionWhileRunningCommand: (error) => errorMessage(error),
+        exceptionWhileParsingArguments: function (error, ansiColor) {
+          const what = text_en.exceptionWhileParsingArguments.call(this, error, ansiColor);
+          return `belay ${name}: ${what}\n  next:     belay ${name} --help`;
+        },
+      },
+    },
+  });
+  const { stdout, stderr, env } = process;
+  const context: { process: { stdout: typeof stdout; stderr: typeof stderr; env: typeof env; exitCode?: number } } = {
+    process: { stdout, stderr, env },
+  };
+  await run(application, args, context);
+  const code = context.process.exitCode ?? exitCodes.finished;
+  if (code >= 0) return code;
+  return code === ExitCode.InvalidArgument || code === ExitCode.UnknownCommand ? exitCodes.user : exitCodes.bug;
+}
+
+function exitCodeOf(error: unknown): number {
+  if (error instanceof UserError) return exitCodes.user;
+  if (error instanceof Paused) return exitCodes.paused;
+  return exitCodes.bug;
+}
+
+function errorMessage(error: unknown): string {
+  if (error instanceof UserError) return `belay: ${error.message}`;
+  if (error instanceof Paused) return error.message;
+  const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return `belay ${version}: this is a bug, please report it with the lines below and the command you typed\n${stack}`;
+}
+
+function help(): string {
+  const width = Math.max(...Object.keys(verbs).map((name) => name.length));
+  const lines = Object.entries(verbs).map(([name, { brief }]) => `  ${name.padEnd(width)}  ${brief}`);
+  return `belay ${version}: from documents to a released language model
+
+USAGE
+  belay VERB [flags]
+  belay VERB --help
+
+VERBS
+${lines.join('\n')}
+
+EXAMPLE
+  belay demo --out out/demo
+  belay chat --model out/demo/release
+  belay trace out/demo/release/model.safetensors
+
+EXIT CODES
+  0 finished   1 a bug of ours   2 a mistake in the input   75 saved and paused: run again to go on   130 interrupted
+`;
+}
+
+// Whoever installs a handler of its own, as training and chat do, takes the signal over.
+process.on('SIGINT', () => {
+  if (process.listenerCount('SIGINT') === 1) process.exit(130);
+});
+// `belay trace ... | head` closes our output early; that is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(exitCodes.finished);
+});
+
+try {
+  const code = await main(process.argv.slice(2));
+  // A verb may have set a code of its own (docs/cli.md).
+  process.exitCode ??= code;
+} catch (error) {
+  process.stderr.write(`${errorMessage(error)}\n`);
+  process.exitCode = exitCodeOf(error);
+}

@@ -1,0 +1,81 @@
+// A trained model as the using verbs open it: weights, tokenizer and the ids that end a text.
+//
+// `--model DIR` is a Hugging Face folder, or an artefact with one below it (out/demo/pretrain). The tokenizer is the
+// folder's own, or the one that the artefact's manifest names as its input.
+//
+// Does not: train (engine.ts chooses precision there); using a model computes in float32.
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { z } from 'zod';
+import { UserError } from '../base/errors.ts';
+import { readJson } from '../base/json.ts';
+import { enclosingArtefact, findManifest } from '../base/manifest.ts';
+import type { Apertus } from '../model/apertus.ts';
+import { loadHfFolder } from '../model/hf-folder.ts';
+import { selectedBackend } from '../tensor/backend-select.ts';
+import { Engine } from '../tensor/tensor.ts';
+import { Tokenizer } from '../tokenizer/bpe.ts';
+
+export interface ModelFolder {
+  /** The Hugging Face folder that was found. */
+  readonly dir: string;
+  readonly model: Apertus;
+  /** Ids after which generation ends, by generation_config.json or config.json. */
+  readonly stopIds: readonly number[];
+  /** The tokenizer, read when first asked for; a UserError where there is none. */
+  readonly tokenizer: () => Tokenizer;
+}
+
+export interface OpenModelOptions {
+  readonly threads?: number | undefined;
+}
+
+const stopSchema = z.looseObject({ eos_token_id: z.union([z.int(), z.array(z.int())]).nullish() });
+
+/** Opens the model of a folder for generation and scoring. */
+export function openModelFolder(path: string, options: OpenModelOptions = {}): ModelFolder {
+  const dir = modelFolderAt(path);
+  const { backend } = selectedBackend();
+  if (options.threads !== undefined) backend.threads = options.threads;
+  const model = loadHfFolder(dir, new Engine(backend), { gradients: false });
+  let tokenizer: Tokenizer | undefined;
+  return { dir, model, stopIds: readStopIds(dir), tokenizer: () => (tokenizer ??= openTokenizer(dir, model)) };
+}
+
+/** The folder with config.json: the path itself, or `model/` below it. */
+export function modelFolderAt(path: string): string {
+  const below = join(path, 'model');
+  return resolve(!existsSync(join(path, 'config.json')) && existsSync(join(below, 'config.json')) ? below : path);
+}
+
+function readStopIds(dir: string): readonly number[] {
+  for (const name of ['generation_config.json', 'config.json']) {
+    const path = join(dir, name);
+    if (!existsSync(path)) continue;
+    const parsed = stopSchema.safeParse(readJson(path));
+    const ids = parsed.success ? parsed.data.eos_token_id : undefined;
+    if (ids !== undefined && ids !== null) return typeof ids === 'number' ? [ids] : ids;
+  }
+  return [];
+}
+
+function openTokenizer(dir: string, model: Apertus): Tokenizer {
+  const artefact = enclosingArtefact(dir);
+  const input = artefact ? findManifest(artefact)?.inputs.find(({ name }) => name === 'tokenizer') : undefined;
+  const places = [dir, ...(artefact && input ? [resolve(artefact, input.path)] : [])];
+  const place = places.find((candidate) => existsSync(join(candidate, 'tokenizer.json')));
+  if (place === undefined) {
+    throw new UserError(`${dir} has no tokenizer`, {
+      found: `no tokenizer.json in ${places.join(' or ')}`,
+      next: 'copy tokenizer.json into the model folder, or give token ids instead of text',
+    });
+  }
+  const tokenizer = Tokenizer.load(place);
+  if (tokenizer.vocabularySize > model.config.vocabularySize) {
+    throw new UserError(`the tokenizer in ${place} does not belong to the model in ${dir}`, {
+      found: `${tokenizer.vocabularySize} tokens`,
+      expected: `at most the model's ${model.config.vocabularySize}`,
+    });
+  }
+  return tokenizer;
+}
