@@ -1,0 +1,80 @@
+// Data of supervised fine-tuning: conversations encoded with the loss on what the assistant says, packed into rows.
+//
+// Does not: train; commands hand this to train/loop.ts.
+import { join } from 'node:path';
+import { UserError } from '../base/errors.ts';
+import { readJsonl } from '../base/jsonl.ts';
+import type { Tokenizer } from '../tokenizer/bpe.ts';
+import { encodeConversation, type Message } from '../tokenizer/chat-format.ts';
+import { ASSISTANT_END } from '../tokenizer/special-tokens.ts';
+import type { TrainingData } from '../train/loop.ts';
+import type { Conversation } from './conversations.ts';
+import { conversationsName } from './conversations-stage.ts';
+import { type MaskedSequence, packedRows } from './packed-rows.ts';
+
+export interface SftDataOptions {
+  /** Folder of the stage `conversations`. */
+  readonly dir: string;
+  readonly tokenizer: Tokenizer;
+  readonly sequenceLength: number;
+  readonly batchSize: number;
+  readonly seed: number;
+}
+
+export interface SftData extends TrainingData {
+  /** Conversations in the rows, and those that are too long for one even with their answer cut. */
+  readonly conversations: number;
+  readonly leftOut: number;
+  /** Rows of one epoch. */
+  readonly rows: number;
+}
+
+/** Reads and encodes the conversations of a folder. */
+export async function sftData(options: SftDataOptions): Promise<SftData> {
+  const { dir, tokenizer, sequenceLength, batchSize, seed } = options;
+  const sequences: MaskedSequence[] = [];
+  let leftOut = 0;
+  for await (const conversation of readJsonl<Conversation>(join(dir, conversationsName))) {
+    const encoded = encodeToFit(tokenizer, conversation, sequenceLength + 1);
+    if (encoded) sequences.push({ ids: Int32Array.from(encoded.ids), lossMask: Uint8Array.from(encoded.lossMask) });
+    else leftOut++;
+  }
+  if (sequences.length === 0) {
+    throw new UserError(`no conversation of ${dir} fits into a row`, {
+      found: `sft.sequenceLength ${sequenceLength}, ${leftOut} conversations`,
+      next: 'raise sft.sequenceLength',
+    });
+  }
+  const data = packedRows({ sequences, sequenceLength, batchSize, seed });
+  return { ...data, conversations: sequences.length, leftOut };
+}
+
+/** Answers are not cut below this: a stump would teach to stop anywhere. */
+const minAnswerTokens = 16;
+
+/**
+ * The ids and mask of a conversation in at most `maxIds` ids; a last answer that is too long is cut and
+ * left open, so that no end is taught where there is none. Undefined where even that does not fit.
+ */
+export function encodeToFit(
+  tokenizer: Tokenizer,
+  { messages, date }: Pick<Conversation, 'messages' | 'date'>,
+  maxIds: number,
+): { readonly ids: number[]; readonly lossMask: number[] } | undefined {
+  const encoded = encode(tokenizer, messages, date);
+  if (encoded.ids.length <= maxIds) return encoded;
+  const ids = encoded.ids.slice(0, maxIds);
+  const lossMask = encoded.lossMask.slice(0, maxIds);
+  return lossMask.reduce((sum, weight) => sum + weight, 0) >= minAnswerTokens ? { ids, lossMask } : undefined;
+}
+
+function encode(
+  tokenizer: Tokenizer,
+  messages: readonly Message[],
+  date: string | undefined,
+): { ids: number[]; lossMask: number[] } {
+  if (date === undefined) return encodeConversation(tokenizer, messages, { sft: true });
+  // The inference template leaves the last turn open; what is taught is closed.
+  const { ids, lossMask } = encodeConversation(tokenizer, messages, { date });
+  return { ids: [...ids, ASSISTANT_END], lossMask: [...lossMask, 1] };
+}
