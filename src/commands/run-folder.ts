@@ -21,6 +21,7 @@ export const stageFolders = {
   tokenizer: 'tokenizer',
   tokens: 'tokens',
   pretrain: 'pretrain',
+  conversations: 'conversations',
   sft: 'sft',
   memorisation: 'memorisation',
   evaluation: 'evaluation',

@@ -1,0 +1,79 @@
+// Fine-tuning on conversations as a stage: a pretrained model in, one that answers out.
+//
+// Does not: make conversations; posttrain/conversations-stage.ts does.
+import { join } from 'node:path';
+import type { Json } from '../base/json.ts';
+import { recipePart } from '../base/recipe.ts';
+import { runStage, type StageResult } from '../base/stage.ts';
+import { loadHfFolder, saveHfFolder } from '../model/hf-folder.ts';
+import { type SftData, sftData } from '../posttrain/sft.ts';
+import { Tokenizer } from '../tokenizer/bpe.ts';
+import { ASSISTANT_END } from '../tokenizer/special-tokens.ts';
+import { runFiles, train } from '../train/loop.ts';
+import { scheduleOf } from '../train/plan.ts';
+import { makeEngine } from './engine.ts';
+import type { Run } from './run-folder.ts';
+import { watchSignals } from './signals.ts';
+import { announce } from './stages.ts';
+
+/** The rows of fine-tuning. */
+export async function readSftData(run: Run): Promise<SftData> {
+  const { sequenceLength, batchSize } = recipePart(run.recipe, 'sft');
+  return await sftData({
+    dir: run.folder('conversations'),
+    tokenizer: Tokenizer.load(run.folder('tokenizer')),
+    sequenceLength,
+    batchSize,
+    seed: run.recipe.seed,
+  });
+}
+
+/** Fine-tunes the pretrained model of the run. */
+export async function sftStage(run: Run): Promise<StageResult> {
+  const recipe = recipePart(run.recipe, 'sft');
+  const steps = recipe.steps as number;
+  return await runStage({
+    dir: run.folder('sft'),
+    kind: 'model',
+    version: 1,
+    recipe: { sft: recipe, seed: run.recipe.seed } as unknown as Json,
+    inputs: {
+      base: run.folder('pretrain'),
+      conversations: run.folder('conversations'),
+      tokenizer: run.folder('tokenizer'),
+    },
+    resumable: true,
+    exclude: runFiles,
+    onStart: announce(run, 'sft'),
+    run: async (dir) => {
+      const engine = makeEngine(recipe.compute, run.log);
+      const model = loadHfFolder(join(run.folder('pretrain'), 'model'), engine);
+      const data = await readSftData(run);
+      const result = await train({
+        dir,
+        model,
+        data,
+        steps,
+        schedule: scheduleOf(recipe, steps, recipe.batchSize),
+        optimizer: recipe.optimizer,
+        gradientClip: recipe.gradientClip,
+        checkpointEverySteps: recipe.checkpointEverySteps,
+        keepCheckpoints: 2,
+        log: run.log,
+        label: 'sft',
+        control: watchSignals(),
+        allowOtherTarget: run.allowOtherTarget,
+      });
+      saveHfFolder(join(dir, 'model'), model, { dtype: 'float32', eosTokenId: ASSISTANT_END });
+      return {
+        conversations: data.conversations,
+        conversationsLeftOut: data.leftOut,
+        steps: result.steps,
+        tokens: result.tokens,
+        loss: result.loss,
+        target: result.target,
+        compute: result.compute,
+      };
+    },
+  });
+}
