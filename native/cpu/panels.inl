@@ -106,18 +106,38 @@ inline void pack_transposed(float *out, int64_t stride, const float *source, int
   }
 }
 
-// source[k * ld + r] -> out[unit(k) * stride + r].
-template <class Format>
-inline void pack_straight(float *out, int64_t stride, const float *source, int64_t ld, int64_t rows, int64_t K) {
-  for (int64_t r = 0; r < rows; r += W) {
-    const int64_t left = rows - r;
-    const float *from = source + r;
-    float *to = out + r;
-    int64_t k = 0;
-    for (; k + Format::STEP <= K; k += Format::STEP, to += stride, from += Format::STEP * ld)
-      store(to, Format::unit(load_some(from, left), Format::STEP == 2 ? load_some(from + ld, left) : vf{}));
-    if (k < K) store(to, Format::unit(load_some(from, left), vf{}));
+// source[k * ld + r] -> PANELS panels of `height`, all but the last of them full. Each row of the source is read as
+// one run: a row often starts a multiple of 4 KiB after the one before, and coming back to it for the next panel
+// would find its lines evicted, since they all fall into the same few cache sets.
+template <class Format, int PANELS>
+inline __attribute__((always_inline)) void pack_straight_group(float *out, int64_t height, const float *source,
+                                                               int64_t ld, int64_t rows, int64_t K) {
+  const int64_t panel = height * units<Format>(K);
+  for (int64_t k = 0; k < K; k += Format::STEP, out += height, source += Format::STEP * ld) {
+    const float *next = k + Format::STEP <= K ? source + (Format::STEP - 1) * ld : nullptr;  // the pair's other half
+#pragma GCC unroll 4
+    for (int p = 0; p < PANELS; p++)
+      for (int64_t r = 0; r < height; r += W) {
+        const int64_t at = p * height + r, left = smaller(height - r, p == PANELS - 1 ? rows - at : height - r);
+        if (left <= 0) break;
+        const vf other = Format::STEP == 2 && next ? load_some(next + at, left) : vf{};
+        const vf packed = Format::unit(load_some(source + at, left), other);
+        if (k + Format::STEP < K)
+          store(out + p * panel + r, packed);  // surplus lanes fall into the next unit, which comes next
+        else
+          store_some(out + p * panel + r, packed, height - r);
+      }
   }
+}
+
+template <class Format>
+inline void pack_straight(float *out, int64_t height, const float *source, int64_t ld, int64_t rows, int64_t K) {
+  constexpr int AT_ONCE = 4;
+  const int64_t panel = height * units<Format>(K);
+  int64_t r = 0;
+  for (; rows - r > (AT_ONCE - 1) * height; r += AT_ONCE * height, out += AT_ONCE * panel)
+    pack_straight_group<Format, AT_ONCE>(out, height, source + r, ld, rows - r, K);
+  for (; r < rows; r += height, out += panel) pack_straight_group<Format, 1>(out, height, source + r, ld, rows - r, K);
 }
 
 // Units of memory that `rows` rows (columns of B) packed in panels of `height` take, with room for the surplus.
@@ -130,13 +150,9 @@ inline int64_t packed_size(int64_t rows, int64_t height, int64_t unit_count) {
 template <class Format>
 inline void pack_panels(float *out, int64_t height, bool k_contiguous, const float *source, int64_t ld, int64_t rows,
                         int64_t K) {
-  for (int64_t r = 0; r < rows; r += height, out += height * units<Format>(K)) {
-    const int64_t count = smaller(height, rows - r);
-    if (k_contiguous)
-      pack_transposed<Format>(out, height, source + r * ld, ld, count, K);
-    else
-      pack_straight<Format>(out, height, source + r, ld, count, K);
-  }
+  if (!k_contiguous) return pack_straight<Format>(out, height, source, ld, rows, K);
+  for (int64_t r = 0; r < rows; r += height, out += height * units<Format>(K))
+    pack_transposed<Format>(out, height, source + r * ld, ld, smaller(height, rows - r), K);
 }
 
 // --- the register tile -----------------------------------------------------------------------------------------

@@ -37,11 +37,13 @@ inline vi lane_index() { return vi{0, 1, 2, 3}; }
 // The first n lanes (0 <= n <= W); the others are zero and their memory is not touched.
 inline vf load_part(const float *p, int64_t n) {
   vf x = {};
-  for (int64_t i = 0; i < n; i++) x[i] = p[i];
+  for (int i = 0; i < W; i++)
+    if (i < n) x[i] = p[i];
   return x;
 }
 inline void store_part(float *p, vf x, int64_t n) {
-  for (int64_t i = 0; i < n; i++) p[i] = x[i];
+  for (int i = 0; i < W; i++)
+    if (i < n) p[i] = x[i];
 }
 
 #if defined(__aarch64__)
