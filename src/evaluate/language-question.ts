@@ -8,14 +8,14 @@
 // Does not: teach; posttrain/conversations.ts asks the same questions about training documents.
 import { Random } from '../base/rng.ts';
 import type { Tokenizer } from '../tokenizer/bpe.ts';
-import { encodeConversation, type Message } from '../tokenizer/chat-format.ts';
+import { encodeChat, type Message } from '../tokenizer/chat-format.ts';
 import { ASSISTANT_END, EOS } from '../tokenizer/special-tokens.ts';
 import type { EvaluatedModel } from './evaluated-model.ts';
 import { languageName } from './language-names.ts';
 
 /** Ways to ask. Training uses all of them, evaluation the first. */
 export const languageQuestions: readonly ((excerpt: string) => string)[] = [
-  (excerpt) => `Which language is this?\n\n${excerpt}`,
+  (excerpt) => `Which language is this? ${excerpt}`,
   (excerpt) => `What language is the following text written in?\n\n${excerpt}`,
   (excerpt) => `${excerpt}\n\nIn which language is this text?`,
   (excerpt) => `Name the language of this text: ${excerpt}`,
@@ -40,9 +40,12 @@ export function excerptOf(tokenizer: Tokenizer, text: string, maxTokens: number)
     .trim();
 }
 
-/** The ids of a conversation up to where the model answers, in the form it was fine-tuned on. */
+/** Date in the default system text of evaluation prompts: fixed, so that results do not depend on the day. */
+const evaluationDate = '2026-01-01';
+
+/** The ids of a conversation up to where the model answers, in the released chat format, as `belay chat` shows it. */
 export function promptIds(tokenizer: Tokenizer, messages: readonly Message[]): number[] {
-  return encodeConversation(tokenizer, messages, { sft: true, addGenerationPrompt: true }).ids;
+  return encodeChat(tokenizer, messages, { addGenerationPrompt: true, date: evaluationDate });
 }
 
 /** Case, spaces, compatibility forms and final punctuation do not matter. */

@@ -4,19 +4,6 @@
 //
 // Does not: read token files; the caller counts what it trained on.
 
-/** Counts of every id in [0, vocabularySize), over any number of token arrays. */
-export function countTokens(arrays: Iterable<ArrayLike<number>>, vocabularySize: number): Float64Array {
-  const counts = new Float64Array(vocabularySize);
-  for (const ids of arrays) {
-    for (let i = 0; i < ids.length; i++) {
-      const id = ids[i] as number;
-      if (!(id >= 0 && id < vocabularySize)) throw new Error(`countTokens: id ${id} is not in [0, ${vocabularySize})`);
-      counts[id] = (counts[id] as number) + 1;
-    }
-  }
-  return counts;
-}
-
 export class Unigram {
   /** Training tokens counted. */
   readonly tokens: number;

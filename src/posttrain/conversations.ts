@@ -1,8 +1,8 @@
 // Chat conversations from parallel text: "Which language is this?", and "Give article N in language L".
 //
 // Made from the sections of training documents only, so held-out sections stay held out; deterministic by the seed.
-// Most conversations have no system message, as in Apertus' fine-tuning; some carry the default system text of the
-// released chat template with a date, so that the model is not lost when it meets that one.
+// Half of the conversations have no system message, as in Apertus' fine-tuning; the others carry the default system
+// text of the released chat template with a date, which is what the model meets in use.
 //
 // Does not: encode; sft-data.ts does.
 import type { Document } from '../base/document.ts';
@@ -37,7 +37,7 @@ export interface ConversationRules {
 }
 
 /** Share of conversations with the default system text of the chat template. */
-export const systemTextShare = 0.25;
+export const systemTextShare = 0.5;
 const defaultPerSection = 2;
 /** Shorter sections (headings, numbers) say too little about their language. */
 const minCharacters = 24;
