@@ -379,7 +379,10 @@ export interface Ranges {
 /** Documents of the given lengths, one after the other, each causal. A length of 0 is a document with no rows. */
 export function packed(lengths: readonly number[]): Ranges {
   const lo: number[] = [];
-  for (const length of lengths) lo.push(...new Array<number>(length).fill(lo.length));
+  for (const length of lengths) {
+    const first = lo.length;
+    for (let i = 0; i < length; i++) lo.push(first);
+  }
   return { lo: Int32Array.from(lo), hi: Int32Array.from(lo, (_, i) => i + 1) };
 }
 
@@ -524,7 +527,7 @@ export function attentionCase(
 
 function attentionCases(): Case[] {
   const cases: Case[] = [];
-  const causal = (B: number, T: number): Ranges => packed(new Array<number>(B).fill(T));
+  const causal = (B: number, T: number): Ranges => packed(Array.from({ length: B }, () => T));
   for (const compute of computes) {
     for (const [B, T, H, K, hd] of [
       [1, 1, 1, 1, 1],
@@ -758,8 +761,16 @@ function optimizerCases(count: number): Case[] {
   };
   const [beta1, beta2, beta3] = [0.9, 0.999, 0.9999];
   const step = (t: number) => ({
-    ...{ clip: 0.7, lr: 1e-2, beta1, beta2, beta3, alpha: 4 * t, eps: 1e-8, weightDecay: 0.1 },
-    ...{ correction1: 1 - beta1 ** t, correction2: 1 - beta2 ** t },
+    clip: 0.7,
+    lr: 0.01,
+    beta1,
+    beta2,
+    beta3,
+    alpha: 4 * t,
+    eps: 1e-8,
+    weightDecay: 0.1,
+    correction1: 1 - beta1 ** t,
+    correction2: 1 - beta2 ** t,
   });
   // The averages are small: no floor under their scale. Each step rounds what it stores: K counts the steps.
   const tolerances = { rest: { u: u32, K: 3 * 4, floor: 0 } };
