@@ -143,7 +143,7 @@ class Collector {
         ['navigation', 'banner', 'contentinfo', 'complementary', 'search', 'dialog'].includes(
           attributes['role'] ?? '',
         ) ||
-        (!['article', 'p'].includes(name) && isBoilerplate(attributes)));
+        (name !== 'article' && isBoilerplate(attributes)));
     const number = name === 'article' && this.section < 0 ? attributes['data-number'] : undefined;
     const section = number !== undefined && number !== '';
     if (blocks.has(name)) this.endBlock();
