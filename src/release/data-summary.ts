@@ -1,0 +1,71 @@
+// DATA_SUMMARY.md: the public account of the training data, from the ledger and the funnel alone.
+//
+// Follows the order of the European template for public summaries of training content (AI Act, article 53(1)(d); spec
+// section 2.11): general information, sources, processing. It states what was measured; it is not legal advice and does
+// not replace the template, which asks for facts about the provider that no ledger knows.
+//
+// Does not: quote documents or personal data.
+import type { Evidence, Tally } from './evidence.ts';
+import { table, whole } from './markdown.ts';
+
+export function dataSummary({ recipe, funnel, sources, licences, languages, total, personalData }: Evidence): string {
+  const name = recipe.release?.modelName ?? recipe.name;
+  const tallies = (head: string, map: ReadonlyMap<string, Tally>): string =>
+    table(
+      [head, 'documents read', 'bytes read', 'documents kept', 'bytes kept'],
+      [...map].map(([key, tally]) => [
+        key,
+        whole(tally.documentsIn),
+        whole(tally.bytesIn),
+        whole(tally.documentsKept),
+        whole(tally.bytesKept),
+      ]),
+    );
+  const dropped = funnel.steps.flatMap(({ step, dropped: reasons }) =>
+    Object.entries(reasons).map(([reason, { documents, bytes }]) => [step, reason, whole(documents), whole(bytes)]),
+  );
+  const agents = recipe.data?.optOutAgents ?? [];
+  return `# Summary of the training data of ${name}
+
+## 1. General information
+
+Modality: text. ${whole(total.documentsIn)} documents of ${whole(total.bytesIn)} bytes were read; ${whole(total.documentsKept)} documents of ${whole(total.bytesKept)} bytes were kept, parts held out for validation included. Sizes are UTF-8 bytes of extracted text.
+
+## 2. Sources
+
+${tallies('source', sources)}
+
+${tallies('licence', licences)}
+
+## 3. Processing
+
+### 3.1 What was left out
+
+${dropped.length === 0 ? 'Nothing was left out.' : table(['step', 'reason', 'documents', 'bytes'], dropped)}
+
+### 3.2 Opt-outs
+
+${
+  agents.length === 0
+    ? 'No agents were named, so no opt-out was looked for.'
+    : `A page is left out when the robots.txt of its host refuses any of these agents: ${agents.map((agent) => `\`${agent}\``).join(', ')}. The table above counts the pages under \`opt-out\`.`
+}
+
+### 3.3 Personal data
+
+${
+  recipe.data?.personalData === 'off'
+    ? 'Personal data was not searched for.'
+    : personalData.kinds.size === 0
+      ? 'No e-mail address, IP address or IBAN was found in kept documents.'
+      : `Replaced by markers in ${whole(personalData.documents)} kept documents:\n\n${table(
+          ['kind', 'distinct matches, summed over documents'],
+          [...personalData.kinds].map(([kind, count]) => [kind, whole(count)]),
+        )}`
+}
+
+### 3.4 Languages
+
+${tallies('language (ISO 639-3)', languages)}
+`;
+}

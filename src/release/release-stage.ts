@@ -1,0 +1,99 @@
+// The stage `release`: a trained model and the evidence about it -> a folder that can be given away.
+//
+// Hugging Face layout (weights in the recipe's dtype, tokenizer, chat template, generation settings), the model card and
+// the data summary, copies of the measurements, and the manifests of everything the model was made from.
+//
+// Does not: publish.
+import { copyFileSync, existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { writeFileAtomic, writeJsonAtomic } from '../base/atomic.ts';
+import type { Log } from '../base/progress.ts';
+import { type Recipe, recipePart } from '../base/recipe.ts';
+import { runStage, type StageResult } from '../base/stage.ts';
+import { parameterCount } from '../model/arithmetic.ts';
+import { loadHfFolder, saveHfFolder } from '../model/hf-folder.ts';
+import type { Engine } from '../tensor/tensor.ts';
+import { ASSISTANT_END, BOS, EOS, PAD, TOOLS_SUFFIX } from '../tokenizer/special-tokens.ts';
+import { dataSummary } from './data-summary.ts';
+import { gatherEvidence } from './evidence.ts';
+import { isChat, modelCard, recommendedSampling } from './model-card.ts';
+import { writeProvenance } from './provenance.ts';
+
+export interface ReleaseOptions {
+  /** Folder to make. */
+  readonly dir: string;
+  readonly recipe: Recipe;
+  /** Stage folders; the weights are in `model/` below the first. */
+  readonly inputs: {
+    readonly model: string;
+    readonly tokenizer: string;
+    readonly documents: string;
+    readonly evaluation?: string;
+    readonly memorisation?: string;
+  };
+  readonly engine: Engine;
+  readonly log: Log;
+  readonly onStart?: (what: 'skip' | 'run' | 'resume') => void;
+}
+
+/** Files of a release that tell about it, beside the model. */
+export const modelCardName = 'README.md';
+export const dataSummaryName = 'DATA_SUMMARY.md';
+
+export async function releaseModel(options: ReleaseOptions): Promise<StageResult> {
+  const { dir, recipe, inputs, engine, log } = options;
+  const part = recipePart(recipe, 'release');
+  return runStage({
+    dir,
+    kind: 'release',
+    version: 1,
+    recipe: { release: part, name: recipe.name },
+    inputs: { ...inputs },
+    ...(options.onStart ? { onStart: options.onStart } : {}),
+    run: async (into) => {
+      const evidence = await gatherEvidence(recipe, inputs);
+      const chats = isChat(evidence);
+      const model = loadHfFolder(join(inputs.model, 'model'), engine, { gradients: false });
+      saveHfFolder(into, model, { dtype: part.dtype, eosTokenId: chats ? ASSISTANT_END : EOS });
+      writeJsonAtomic(join(into, 'generation_config.json'), generationConfig(chats));
+      for (const file of readdirSync(inputs.tokenizer)) {
+        if (/^(tokenizer.*\.json|special_tokens_map\.json|chat_template\.jinja)$/.test(file)) {
+          copyFileSync(join(inputs.tokenizer, file), join(into, file));
+        }
+      }
+      for (const [dirName, file] of [
+        ['evaluation', 'evaluation.json'],
+        ['memorisation', 'memorisation.json'],
+      ] as const) {
+        const from = inputs[dirName];
+        if (from === undefined || !existsSync(join(from, file))) continue;
+        mkdirSync(join(into, 'evaluation'), { recursive: true });
+        copyFileSync(join(from, file), join(into, 'evaluation', file));
+      }
+      const provenance = writeProvenance(into, inputs);
+      const parameters = parameterCount(model.config);
+      writeFileAtomic(join(into, modelCardName), modelCard(evidence, provenance, parameters));
+      writeFileAtomic(join(into, dataSummaryName), dataSummary(evidence));
+      log.line(`release: ${part.modelName} in ${dir}`);
+      return {
+        modelName: part.modelName,
+        parameters,
+        dtype: part.dtype,
+        chat: chats,
+        artefacts: provenance.artefacts.length,
+      };
+    },
+  });
+}
+
+/** generation_config.json as transformers reads it. A chat also ends where tools would be called (spec section 4.5). */
+function generationConfig(chats: boolean): object {
+  return {
+    bos_token_id: BOS,
+    do_sample: true,
+    eos_token_id: chats ? [ASSISTANT_END, EOS, TOOLS_SUFFIX] : EOS,
+    pad_token_id: PAD,
+    temperature: recommendedSampling.temperature,
+    top_p: recommendedSampling.topP,
+  };
+}
