@@ -11,7 +11,7 @@ import { UserError } from '../base/errors.ts';
 import { readLines } from '../base/events.ts';
 import { readJson } from '../base/json.ts';
 import { ledgerName, type LedgerRow, readLedger } from '../base/ledger.ts';
-import { enclosingArtefact, type FamilyNode, familyTree, findManifest } from '../base/manifest.ts';
+import { enclosingArtefact, type FamilyNode, familyTree, findManifest, type Manifest } from '../base/manifest.ts';
 import { recipeSchema } from '../base/recipe.ts';
 import { TokenBatches } from '../corpus/batches.ts';
 import { type PackedDocument, packedDocumentsName, readPackedDocuments } from '../corpus/pack.ts';
@@ -27,7 +27,7 @@ interface Places {
 export interface DocumentTrace {
   /** The row of the ledger. */
   readonly ledger: LedgerRow;
-  /** Where the document stands in the token files; empty when it was dropped or nothing was packed yet. */
+  /** Where the document and its held-out parts (`<id>#<label>`) stand in the token files; empty when it was dropped or nothing was packed yet. */
   readonly packed: readonly PackedDocument[];
   readonly training: TrainingTrace | null;
 }
@@ -57,14 +57,19 @@ export async function traceDocument(document: string, path: string): Promise<Doc
   }
   const packed: PackedDocument[] = [];
   if (places.tokens !== undefined) {
-    for await (const row of readPackedDocuments(places.tokens)) if (row.id === ledger.id) packed.push(row);
+    for await (const row of readPackedDocuments(places.tokens)) {
+      if (row.id === ledger.id || row.id.startsWith(`${ledger.id}#`)) packed.push(row);
+    }
   }
   const training = places.tokens && places.pretrain ? traceTraining(places.tokens, places.pretrain, packed) : null;
   return { ledger, packed, training };
 }
 
 async function findRow(dir: string, document: string): Promise<LedgerRow | undefined> {
-  for await (const row of readLedger(dir)) if (row.id === document || row.url === document) return row;
+  for await (const row of readLedger(dir)) {
+    // A held-out part is named `<id>#<label>`.
+    if (row.id === document || row.url === document || document.startsWith(`${row.id}#`)) return row;
+  }
   return undefined;
 }
 
@@ -80,7 +85,7 @@ function placesOf(path: string): Places {
     documents: holding(dirs, ledgerName),
     tokens: holding(dirs, packedDocumentsName),
     pretrain:
-      family.find((dir) => pretrainPart(findManifest(dir)?.recipe) !== undefined) ??
+      family.find((dir) => isPretrained(findManifest(dir))) ??
       (run === undefined ? undefined : join(run, stageFolders.pretrain)),
   };
 }
@@ -94,6 +99,12 @@ function runFolderAt(path: string): string | undefined {
     if (existsSync(join(dir, 'recipe.json')) && existsSync(join(dir, stageFolders.documents))) return dir;
   }
   return undefined;
+}
+
+/** A model that was trained on token files (not the run, whose manifest has the whole recipe). */
+function isPretrained(manifest: Manifest | undefined): boolean {
+  const readsTokens = manifest?.inputs.some(({ name }) => name === 'tokens') ?? false;
+  return manifest?.kind === 'model' && readsTokens && pretrainPart(manifest.recipe) !== undefined;
 }
 
 const partSchema = z.looseObject({ seed: z.int(), pretrain: recipeSchema.shape.pretrain.unwrap() });
@@ -151,8 +162,8 @@ export function documentTraceText({ ledger, packed, training }: DocumentTrace): 
       : `verdict   dropped by the step "${ledger.step}", rule "${ledger.reason}"${ledger.detail === undefined ? '' : `: ${ledger.detail}`}`,
   ];
   if (ledger.notes) lines.push(`notes     ${JSON.stringify(ledger.notes)}`);
-  for (const { split, index, tokens } of packed) {
-    lines.push(`packed    ${split} document ${index}, ${tokens} tokens`);
+  for (const { id, split, index, tokens } of packed) {
+    lines.push(`packed    ${split} document ${index}, ${tokens} tokens${id === ledger.id ? '' : ` (${id})`}`);
   }
   if (ledger.verdict === 'kept' && packed.length === 0) lines.push('packed    not yet');
   if (training) {
