@@ -37,6 +37,13 @@ test('an agent obeys its own group and only else the general one', () => {
   assert.equal(isAllowed(robots, 'gptbot', 'https://a.example/private/x'), false);
 });
 
+test('names with digits are names', () => {
+  const robots = parseRobots('User-agent: AI2Bot/1.0\nDisallow: /\n');
+  assert.equal(isAllowed(robots, 'AI2Bot', 'https://a.example/x'), false);
+  assert.equal(isAllowed(robots, 'AI', 'https://a.example/x'), false);
+  assert.equal(isAllowed(robots, 'AI2', 'https://a.example/x'), true);
+});
+
 test('agrees with robots-parser on well-formed files', () => {
   const path = fc.constantFrom('/', '/a', '/a/', '/a/b', '/a/*', '/*/b', '/a$', '/b/*c$', '/a/b/c', '/*.html');
   const rule = fc.tuple(fc.constantFrom('Allow', 'Disallow'), path).map(([kind, value]) => `${kind}: ${value}`);

@@ -2,7 +2,7 @@
 //
 // Lenient where people err: a byte order mark, CR or LF or both, `useragent`, `disalow`, a missing colon. A rule
 // applies by the longest pattern; at equal length Allow wins. An agent without a group of its own obeys `*`.
-// Checked against test/golden/robots.json, verdicts of google/robotstxt.
+// Checked against test/golden/robots.json, verdicts of google/robotstxt; beyond it, digits in names count (AI2Bot).
 //
 // Does not: fetch anything or know about documents; opt-out.ts does. Sitemaps and crawl delays are passed over.
 
@@ -81,7 +81,7 @@ export function isAllowed(robots: RobotsTxt, agent: string, url: string): boolea
     if (line.kind === 'agent') {
       if (rulesSeen) inOwn = inGlobal = rulesSeen = false;
       if (/^\*(?:\s|$)/.test(line.value)) inGlobal = true;
-      else if (productToken(line.value) === wanted) inOwn = everOwn = true;
+      else if (names(line.value, wanted)) inOwn = everOwn = true;
       continue;
     }
     if (!inOwn && !inGlobal) continue;
@@ -96,9 +96,13 @@ export function isAllowed(robots: RobotsTxt, agent: string, url: string): boolea
   return true;
 }
 
-/** The leading letters, dashes and underscores: `CCBot` of `CCBot/2.0 (nutch)`. */
-function productToken(value: string): string {
-  return (/^[A-Za-z_-]*/.exec(value)?.[0] ?? '').toLowerCase();
+/**
+ * Does a user-agent line name the agent? The token is the leading letters, dashes and underscores: `CCBot` of
+ * `CCBot/2.0 (nutch)`. The RFC allows no digits, but there is an AI2Bot, and who names it means it.
+ */
+function names(value: string, wanted: string): boolean {
+  const token = /^[a-z_-]*/.exec(value.toLowerCase())?.[0];
+  return token === wanted || (/\d/.test(wanted) && /^[a-z0-9_-]*/.exec(value.toLowerCase())?.[0] === wanted);
 }
 
 /** Length of the pattern when it matches, else -1. `Allow: /dir/index.html` also allows `/dir/`, as at Google. */
