@@ -70,6 +70,8 @@ export interface Tally {
 
 export interface Evidence {
   readonly recipe: Recipe;
+  /** The released model was fine-tuned on conversations. */
+  readonly chats: boolean;
   /** Manifest of the released model's stage. */
   readonly model: Manifest;
   readonly funnel: Funnel;
@@ -85,9 +87,9 @@ export interface Evidence {
 }
 
 export interface EvidenceInputs {
-  /** Folder of the stage that made the model. */
-  readonly model: string;
   readonly documents: string;
+  readonly base: string;
+  readonly chat?: string;
   readonly evaluation?: string;
   readonly memorisation?: string;
 }
@@ -122,7 +124,8 @@ export async function gatherEvidence(recipe: Recipe, inputs: EvidenceInputs): Pr
   }
   return {
     recipe,
-    model: readManifest(inputs.model),
+    chats: inputs.chat !== undefined,
+    model: readManifest(inputs.chat ?? inputs.base),
     funnel: readJson(join(inputs.documents, funnelName), 'funnel') as Funnel,
     sources: sorted(sources),
     licences: sorted(licences),

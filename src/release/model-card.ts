@@ -12,9 +12,8 @@ import type { Provenance } from './provenance.ts';
 export const recommendedSampling = { temperature: 0.8, topP: 0.9 } as const;
 
 export function modelCard(evidence: Evidence, provenance: Provenance, parameters: number): string {
-  const { recipe, model } = evidence;
+  const { recipe, model, chats } = evidence;
   const name = recipe.release?.modelName ?? recipe.name;
-  const chats = isChat(evidence);
   return `${[
     frontMatter(evidence, name),
     `# ${name}`,
@@ -56,11 +55,6 @@ Model artefact: \`${model.id}\``,
   ].join('\n\n')}\n`;
 }
 
-/** A model made from another one was fine-tuned on conversations. */
-export function isChat({ model }: Pick<Evidence, 'model'>): boolean {
-  return model.inputs.some(({ name }) => name === 'conversations');
-}
-
 function frontMatter({ languages }: Evidence, name: string): string {
   const codes = keptLanguages(languages);
   return `---
@@ -80,7 +74,7 @@ function keptLanguages(languages: Evidence['languages']): string[] {
 
 function summary(evidence: Evidence, name: string, parameters: number): string {
   const { evaluation, languages, total } = evidence;
-  const kind = isChat(evidence) ? 'chat' : 'base';
+  const kind = evidence.chats ? 'chat' : 'base';
   const lines = [
     `${name} is a ${kind} model of the Apertus architecture with ${whole(parameters)} parameters, trained from ${whole(total.documentsKept)} documents in ${whole(keptLanguages(languages).length)} languages.`,
   ];

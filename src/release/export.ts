@@ -12,26 +12,31 @@ import { type Recipe, recipePart } from '../base/recipe.ts';
 import { runStage, type StageResult } from '../base/stage.ts';
 import { parameterCount } from '../model/arithmetic.ts';
 import { loadHfFolder, saveHfFolder } from '../model/hf-folder.ts';
-import type { Engine } from '../tensor/tensor.ts';
+import { defaultBackend } from '../tensor/backend-select.ts';
+import { Engine } from '../tensor/tensor.ts';
 import { ASSISTANT_END, BOS, EOS, PAD, TOOLS_SUFFIX } from '../tokenizer/special-tokens.ts';
 import { dataSummary } from './data-summary.ts';
 import { gatherEvidence } from './evidence.ts';
-import { isChat, modelCard, recommendedSampling } from './model-card.ts';
+import { modelCard, recommendedSampling } from './model-card.ts';
 import { writeProvenance } from './provenance.ts';
 
 export interface ReleaseOptions {
   /** Folder to make. */
   readonly dir: string;
   readonly recipe: Recipe;
-  /** Stage folders; the weights are in `model/` below the first. */
+  /** Stage folders. The weights that are released are in `model/` below `chat`, or below `base` without it. */
   readonly inputs: {
-    readonly model: string;
-    readonly tokenizer: string;
     readonly documents: string;
+    readonly tokenizer: string;
+    readonly base: string;
+    readonly chat?: string;
     readonly evaluation?: string;
     readonly memorisation?: string;
+    /** Others that belong to its origin. */
+    readonly [role: string]: string | undefined;
   };
-  readonly engine: Engine;
+  /** Default: on the backend of this process. */
+  readonly engine?: Engine;
   readonly log: Log;
   readonly onStart?: (what: 'skip' | 'run' | 'resume') => void;
 }
@@ -41,19 +46,21 @@ export const modelCardName = 'README.md';
 export const dataSummaryName = 'DATA_SUMMARY.md';
 
 export async function releaseModel(options: ReleaseOptions): Promise<StageResult> {
-  const { dir, recipe, inputs, engine, log } = options;
+  const { dir, recipe, inputs, log } = options;
   const part = recipePart(recipe, 'release');
+  const roles = Object.fromEntries(Object.entries(inputs).filter((entry): entry is [string, string] => !!entry[1]));
   return runStage({
     dir,
     kind: 'release',
     version: 1,
     recipe: { release: part, name: recipe.name },
-    inputs: { ...inputs },
+    inputs: roles,
     ...(options.onStart ? { onStart: options.onStart } : {}),
     run: async (into) => {
       const evidence = await gatherEvidence(recipe, inputs);
-      const chats = isChat(evidence);
-      const model = loadHfFolder(join(inputs.model, 'model'), engine, { gradients: false });
+      const chats = evidence.chats;
+      const engine = options.engine ?? new Engine(defaultBackend());
+      const model = loadHfFolder(join(inputs.chat ?? inputs.base, 'model'), engine, { gradients: false });
       saveHfFolder(into, model, { dtype: part.dtype, eosTokenId: chats ? ASSISTANT_END : EOS });
       writeJsonAtomic(join(into, 'generation_config.json'), generationConfig(chats));
       for (const file of readdirSync(inputs.tokenizer)) {
@@ -70,7 +77,7 @@ export async function releaseModel(options: ReleaseOptions): Promise<StageResult
         mkdirSync(join(into, 'evaluation'), { recursive: true });
         copyFileSync(join(from, file), join(into, 'evaluation', file));
       }
-      const provenance = writeProvenance(into, inputs);
+      const provenance = writeProvenance(into, roles);
       const parameters = parameterCount(model.config);
       writeFileAtomic(join(into, modelCardName), modelCard(evidence, provenance, parameters));
       writeFileAtomic(join(into, dataSummaryName), dataSummary(evidence));
