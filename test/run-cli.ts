@@ -1,0 +1,31 @@
+// Runs the command line as a process of its own, from sources and from compiled code alike.
+import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+export interface CliResult {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+const isSource = import.meta.url.endsWith('.ts');
+const cli = fileURLToPath(new URL(`../src/cli.${isSource ? 'ts' : 'js'}`, import.meta.url));
+
+/** `belay ...args`, with standard input `input`. */
+export function runCli(
+  args: readonly string[],
+  options: { readonly input?: string; readonly cwd?: string } = {},
+): Promise<CliResult> {
+  const loader = isSource ? ['--import', import.meta.resolve('tsx')] : [];
+  const child = spawn(process.execPath, [...loader, cli, ...args], { cwd: options.cwd });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => void (stdout += text));
+  child.stderr.setEncoding('utf8').on('data', (text: string) => void (stderr += text));
+  child.stdin.on('error', () => {});
+  child.stdin.end(options.input ?? '');
+  return new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code) => resolve({ code, stdout, stderr }));
+  });
+}
