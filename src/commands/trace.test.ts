@@ -1,0 +1,268 @@
+// `belay trace` on a small line made by hand: ledger, tokenizer, token files, a model that was trained, a release.
+import assert from 'node:assert/strict';
+import { appendFileSync, cpSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { runCli } from '../../test/run-cli.ts';
+import type { Document } from '../base/document.ts';
+import { sha256 } from '../base/hashing.ts';
+import type { Json } from '../base/json.ts';
+import { JsonlWriter } from '../base/jsonl.ts';
+import { Ledger, type LedgerRow } from '../base/ledger.ts';
+import { readManifest, writeManifest } from '../base/manifest.ts';
+import { silentLog } from '../base/progress.ts';
+import { parseRecipe } from '../base/recipe.ts';
+import { TokenBatches } from '../corpus/batches.ts';
+import { packDocuments } from '../corpus/pack.ts';
+import { Tokenizer } from '../tokenizer/bpe.ts';
+import { writeTokenizerFiles } from '../tokenizer/tokenizer-files.ts';
+import { trainBpe } from '../tokenizer/train.ts';
+import { hasChanges, somethingChanged, tracePath, traceText, type TraceNode } from './trace.ts';
+import { documentTraceText, traceDocument } from './trace-document.ts';
+
+const scratch = mkdtempSync(join(tmpdir(), 'belay-trace-'));
+after(() => rmSync(scratch, { recursive: true }));
+const run = join(scratch, 'run');
+const at = (...names: string[]): string => join(run, ...names);
+
+const recipe = parseRecipe(
+  {
+    name: 'by-hand',
+    seed: 5,
+    model: { layers: 1, hidden: 16, intermediate: 16, heads: 2, kvHeads: 1, headDim: 8, vocabularySize: 340 },
+    pretrain: { steps: 6, sequenceLength: 16, batchSize: 3, peakLearningRate: 1e-3 },
+  },
+  'test',
+);
+
+/** 12 documents; number 4 alone contains 漢, number 7 is dropped, number 9 has a held-out part. */
+const texts = Array.from({ length: 12 }, (_, i) =>
+  i === 4 ? '漢'.repeat(20) : `page ${i} says hello ${'and more '.repeat(i % 4)}`,
+);
+
+async function makeRun(dir: string): Promise<void> {
+  const folder = (name: string): string => {
+    mkdirSync(join(dir, name), { recursive: true });
+    return join(dir, name);
+  };
+  const manifest = (
+    name: string,
+    kind: string,
+    inputs: string[],
+    part: Json = {},
+    facts: Record<string, Json> = {},
+  ): void => {
+    const folders = Object.fromEntries(inputs.map((input) => [input, join(dir, input)]));
+    writeManifest(join(dir, name), {
+      kind,
+      version: 1,
+      recipe: part,
+      inputs: folders,
+      facts,
+      exclude: ['metrics.jsonl'],
+    });
+  };
+  writeFileSync(join(folder('source'), 'crawl.warc'), 'as if');
+  manifest('source', 'source', [], { kind: 'warc' }, { documents: 12 });
+
+  const ledger = new Ledger(folder('documents'), ['exact-dedup']);
+  const train = new JsonlWriter(join(dir, 'documents', 'train.jsonl.gz'));
+  const validation = new JsonlWriter(join(dir, 'documents', 'validation.jsonl.gz'));
+  for (const [i, text] of texts.entries()) {
+    const common = { id: `doc/${i}`, language: 'eng', source: 'test', licence: i % 2 ? 'CC0-1.0' : 'MIT' };
+    const document: Document = { ...common, text };
+    const bytesIn = text.length;
+    const row: LedgerRow =
+      i === 7
+        ? {
+            ...common,
+            verdict: 'dropped',
+            step: 'exact-dedup',
+            reason: 'duplicate',
+            detail: 'of doc/3',
+            bytesIn,
+            bytesOut: 0,
+          }
+        : { ...common, verdict: 'kept', url: `https://example.org/${i}`, bytesIn, bytesOut: bytesIn };
+    await ledger.record(row);
+    if (row.verdict === 'kept') await train.write(document);
+    if (i === 9) await validation.write({ ...document, id: `${document.id}#3` });
+  }
+  await ledger.close();
+  await train.close();
+  await validation.close();
+  manifest('documents', 'documents', ['source']);
+
+  writeTokenizerFiles(folder('tokenizer'), await trainBpe(texts, 340, silentLog));
+  manifest('tokenizer', 'tokenizer', ['documents']);
+  await packDocuments({
+    dir: join(dir, 'tokens'),
+    documentsDir: join(dir, 'documents'),
+    tokenizerDir: join(dir, 'tokenizer'),
+    recipe,
+    log: silentLog,
+  });
+  writeFileSync(join(folder('pretrain'), 'model.safetensors'), 'weights');
+  writeFileSync(join(dir, 'pretrain', 'metrics.jsonl'), '{"step":6}\n');
+  const { model, pretrain, seed } = recipe;
+  manifest('pretrain', 'model', ['tokenizer', 'tokens'], { model, pretrain, seed } as unknown as Json, { loss: 1.5 });
+
+  const provenance = join(folder('release'), 'provenance');
+  mkdirSync(provenance);
+  for (const name of ['source', 'documents', 'tokenizer', 'tokens', 'pretrain']) {
+    cpSync(join(dir, name, 'manifest.json'), join(provenance, `${name}.json`));
+  }
+  writeFileSync(join(provenance, 'note.json'), '{"not":"a manifest"}');
+  writeFileSync(join(dir, 'release', 'model.safetensors'), 'rounded weights');
+  manifest('release', 'release', ['pretrain', 'tokenizer']);
+  writeFileSync(join(dir, 'recipe.json'), JSON.stringify(recipe));
+}
+
+before(() => makeRun(run));
+
+const kindsOf = (node: TraceNode): string[] => [node.kind ?? '?', ...node.inputs.flatMap(kindsOf)];
+const find = (node: TraceNode, kind: string): TraceNode => {
+  const search = (at: TraceNode): TraceNode | undefined =>
+    at.kind === kind ? at : at.inputs.map(search).find((found) => found !== undefined);
+  const found = search(node);
+  assert.ok(found, `no ${kind} in the tree`);
+  return found;
+};
+
+test('a file leads to its artefact and down to the source, with hashes and licences', async () => {
+  const trace = await tracePath(at('release', 'model.safetensors'), { verify: true });
+  assert.deepEqual(trace.file, {
+    path: 'model.safetensors',
+    bytes: 15,
+    sha256: sha256('rounded weights'),
+    state: 'unchanged',
+  });
+  assert.deepEqual(kindsOf(trace.artefact), [
+    ...['release', 'model', 'tokenizer', 'documents', 'source', 'tokens', 'documents', 'source'],
+    ...['tokenizer', 'documents', 'source', 'tokenizer', 'documents', 'source'],
+  ]);
+  // Eleven of twelve documents were kept: six even ones, and five odd ones without number 7.
+  assert.deepEqual(find(trace.artefact, 'documents').licences, { MIT: 6, 'CC0-1.0': 5 });
+  assert.equal(find(trace.artefact, 'source').id, readManifest(at('source')).id);
+  assert.equal(hasChanges(trace), false);
+  const text = traceText(trace);
+  assert.match(text, /as the manifest says/);
+  assert.match(text, /└─ source: source/);
+  assert.match(text, /\(as above\)/);
+});
+
+test('a run folder stands for its last artefact; logs are no part of one; other places are refused', async () => {
+  assert.equal((await tracePath(run)).artefact.kind, 'release');
+  assert.equal((await tracePath(at('pretrain', 'metrics.jsonl'))).file?.state, 'unlisted');
+  await assert.rejects(tracePath(tmpdir()), /belongs to no artefact/);
+  await assert.rejects(tracePath(at('nothing')), /there is nothing at/);
+});
+
+test('a release copied alone is traced by the manifests that travel with it', async () => {
+  const alone = join(scratch, 'elsewhere', 'model');
+  cpSync(at('release'), alone, { recursive: true });
+  const { artefact } = await tracePath(alone);
+  assert.deepEqual(kindsOf(artefact), kindsOf((await tracePath(at('release'))).artefact));
+  assert.equal(find(artefact, 'source').state, 'copied');
+  assert.equal(find(artefact, 'source').facts['documents'], 12);
+  rmSync(join(alone, 'provenance', 'pretrain.json'));
+  const broken = (await tracePath(alone)).artefact;
+  assert.deepEqual(
+    broken.inputs.map(({ role, state }) => [role, state]),
+    [
+      ['pretrain', 'gone'],
+      ['tokenizer', 'copied'],
+    ],
+  );
+});
+
+test('a replaced input and a changed file are told apart, and the exit code says so', async () => {
+  const other = join(scratch, 'changed');
+  await makeRun(other);
+  rmSync(join(other, 'release', 'provenance'), { recursive: true });
+  writeFileSync(join(other, 'source', 'crawl.warc'), 'another crawl');
+  writeManifest(join(other, 'source'), { kind: 'source', version: 1, recipe: {}, inputs: {}, facts: {} });
+  writeFileSync(join(other, 'pretrain', 'model.safetensors'), 'WEIGHTS');
+  const shallow = await tracePath(join(other, 'pretrain'));
+  const replaced = find(shallow.artefact, 'source');
+  assert.equal(replaced.state, 'replaced');
+  assert.equal(replaced.foundId, readManifest(join(other, 'source')).id);
+  assert.deepEqual(shallow.artefact.problems, [], 'same size, not hashed');
+  assert.match(
+    (await tracePath(join(other, 'pretrain'), { verify: true })).artefact.problems[0] as string,
+    /content differs/,
+  );
+  const cli = await runCli(['trace', join(other, 'pretrain', 'model.safetensors')]);
+  assert.equal(cli.code, somethingChanged);
+  assert.match(cli.stdout, /CHANGED since the artefact was made/);
+  assert.match(cli.stdout, /REPLACED/);
+});
+
+test('a document: kept, and the steps that read it are those whose batches hold its tokens', async () => {
+  const trace = await traceDocument('doc/4', run);
+  assert.equal(trace.ledger.verdict, 'kept');
+  assert.deepEqual(
+    trace.packed.map(({ split, index }) => [split, index]),
+    [['train', 4]],
+  );
+  const { sequenceLength, batchSize, goldfish, documentMask, eodLossMask } = recipe.pretrain as NonNullable<
+    typeof recipe.pretrain
+  >;
+  const batches = new TokenBatches({
+    path: at('tokens', 'train'),
+    sequenceLength,
+    seed: recipe.seed,
+    samples: 18,
+    goldfish,
+    documentMask,
+    eodLossMask,
+  });
+  const own = Tokenizer.load(at('tokenizer')).encode('漢漢');
+  const holding = new Set<string>();
+  for (let sample = 0; sample < 18; sample++) {
+    const { tokens, labels } = batches.sample(sample);
+    if ([...tokens, ...labels].some((id) => own.includes(id))) {
+      holding.add(`${Math.floor(sample / batchSize) + 1}/${sample % batchSize}`);
+    }
+  }
+  batches.close();
+  const seen = trace.training?.seen.filter(({ tokens }) => tokens > 2).map(({ step, row }) => `${step}/${row}`) ?? [];
+  assert.ok(seen.length > 0);
+  for (const place of seen) assert.ok(holding.has(place), `${place} does not hold it`);
+  const all = new Set(trace.training?.seen.map(({ step, row }) => `${step}/${row}`));
+  for (const place of holding) assert.ok(all.has(place), `${place} holds it too`);
+  assert.deepEqual([trace.training?.steps, trace.training?.stepsTaken], [6, 6]);
+  assert.match(documentTraceText(trace), /kept[\s\S]*seen \d+ of \d+ times after 6 of 6 steps/);
+});
+
+test('a document: dropped with the rule, held-out parts, by address, from an artefact, unknown', async () => {
+  const dropped = await runCli(['trace', '--document', 'doc/7', run]);
+  assert.equal(dropped.code, 0, dropped.stderr);
+  assert.match(dropped.stdout, /dropped by the step "exact-dedup", rule "duplicate": of doc\/3/);
+  assert.match(dropped.stdout, /never: none of 6 steps/);
+  const parted = await traceDocument('https://example.org/9', at('release', 'model.safetensors'));
+  assert.deepEqual(
+    parted.packed.map(({ id, split }) => [id, split]),
+    [
+      ['doc/9', 'train'],
+      ['doc/9#3', 'validation'],
+    ],
+  );
+  assert.equal((await traceDocument('doc/9#3', run)).ledger.id, 'doc/9');
+  await assert.rejects(traceDocument('doc/99', run), /no document "doc\/99"/);
+  await assert.rejects(traceDocument('doc/1', tmpdir()), /does not lead to a ledger/);
+});
+
+test('an unfinished pretraining: steps that were not reached are marked', async () => {
+  const half = join(scratch, 'half');
+  cpSync(run, half, { recursive: true });
+  rmSync(join(half, 'release'), { recursive: true });
+  renameSync(join(half, 'pretrain', 'manifest.json'), join(half, 'unused.json'));
+  writeFileSync(join(half, 'pretrain', 'metrics.jsonl'), '{"step":1}\n');
+  appendFileSync(join(half, 'pretrain', 'metrics.jsonl'), '{"step":2}\n{"ste');
+  const trace = await traceDocument('doc/4', half);
+  assert.equal(trace.training?.stepsTaken, 2);
+  assert.deepEqual(trace.training?.seen, (await traceDocument('doc/4', run)).training?.seen);
+  if (trace.training?.seen.some(({ step }) => step > 2)) assert.match(documentTraceText(trace), /not reached yet/);
+});
