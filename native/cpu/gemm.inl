@@ -13,8 +13,8 @@ namespace {
 
 // Units of k per block: the B panel (NR wide) of a block and one A panel stay near the first-level cache.
 constexpr int64_t K_BLOCK_UNITS = 512;
-// Floats of packed B at once: 16 MiB, about what the third-level cache can hold beside C.
-constexpr int64_t PACKED_B_LIMIT = 4 << 20;
+// Floats of packed B at once: 4 MiB stay in the third-level cache between being packed and being used.
+constexpr int64_t PACKED_B_LIMIT = 1 << 20;
 // Panels of A per block of C: 8 * MR rows * 512 units is a quarter of a megabyte of second-level cache.
 constexpr int64_t PANELS_PER_BLOCK = 8;
 // Rows up to which reading B once from memory outweighs everything else.
@@ -83,15 +83,24 @@ void gemm_packed(const Matrix &A, const Matrix &B, int64_t M, int64_t N, int64_t
     float *packed = scratch_floats(SCRATCH_PACKED_B, packed_size(n, NR, cut.total_units()));
     pack_b<Format>(packed, cut, B, first, n);
 
-    // Cut C into a grid with at least a few blocks per thread. How C is cut never changes a bit of it.
-    const int64_t wanted = 6 * belay_threads();
-    const int64_t row_panels = ceil_div(M, MR);
-    const int64_t row_blocks = ceil_div(row_panels, PANELS_PER_BLOCK);
-    const int64_t column_blocks = larger(1, smaller(ceil_div(wanted, row_blocks), panels / 4));
+    // How C is cut never changes a bit of it, so this may look at the number of threads. Blocks shrink towards the
+    // end, so that the threads finish together.
+    const int64_t threads = belay_threads(), row_panels = ceil_div(M, MR);
+    const int64_t narrowest = row_panels > PANELS_PER_BLOCK ? 8 : 2;  // panels: narrower, and packing A again costs
+    const int64_t wanted = ceil_div(6 * threads, ceil_div(row_panels, PANELS_PER_BLOCK));
+    const int64_t column_blocks = larger(1, smaller(wanted, panels / narrowest));
+    int64_t *starts = (int64_t *)belay_scratch(SCRATCH_BLOCKS, size_t(row_panels + 1) * sizeof(int64_t));
+    int64_t row_blocks = 0;
+    for (int64_t done = 0; done < row_panels; row_blocks++) {
+      starts[row_blocks] = done;
+      const int64_t fair = ceil_div((row_panels - done) * column_blocks, 3 * threads);
+      done += smaller(row_panels - done, larger(1, smaller(fair, PANELS_PER_BLOCK)));
+    }
+    starts[row_blocks] = row_panels;
+
     for_blocks(row_blocks * column_blocks, [&](int64_t task) {
       const int64_t i = task / column_blocks, j = task % column_blocks;
-      const int64_t row = i * row_panels / row_blocks * MR;
-      const int64_t row_end = smaller(M, (i + 1) * row_panels / row_blocks * MR);
+      const int64_t row = starts[i] * MR, row_end = smaller(M, starts[i + 1] * MR);
       multiply_block<Format>(cut, A, row, row_end - row, packed, n, j * panels / column_blocks,
                              (j + 1) * panels / column_blocks, accumulate, C + first, ldc);
     });

@@ -54,6 +54,9 @@ inline int64_t units(int64_t k) {
   return (k + Format::STEP - 1) / Format::STEP;
 }
 
+// How many rows ahead a packing loop asks for memory: strides of a page or more defeat the processor's own guess.
+constexpr int64_t PREFETCH_ROWS = 48;
+
 // --- packing -------------------------------------------------------------------------------------------------
 
 // W units of one row from neighbouring k, `left` values remaining.
@@ -77,6 +80,9 @@ inline __attribute__((always_inline)) void pack_transposed_group(float *out, int
   int64_t k = 0;
   for (; k + chunk <= K; k += chunk) {
     vf r[W];
+#pragma GCC unroll 16
+    for (int i = 0; i < W; i++)  // the next group's rows
+      for (int e = 0; e < Format::STEP; e++) __builtin_prefetch(source + (i + rows) * ld + k + e * W, 0, 2);
 #pragma GCC unroll 16
     for (int i = 0; i < W; i++) r[i] = i < rows ? units_of_row<Format>(source + i * ld + k, chunk) : vf{};
     transpose(r);
@@ -120,6 +126,7 @@ inline __attribute__((always_inline)) void pack_straight_group(float *out, int64
       for (int64_t r = 0; r < height; r += W) {
         const int64_t at = p * height + r, left = smaller(height - r, p == PANELS - 1 ? rows - at : height - r);
         if (left <= 0) break;
+        for (int e = 0; e < Format::STEP; e++) __builtin_prefetch(source + (PREFETCH_ROWS + e) * ld + at, 0, 2);
         const vf other = Format::STEP == 2 && next ? load_some(next + at, left) : vf{};
         const vf packed = Format::unit(load_some(source + at, left), other);
         if (k + Format::STEP < K)

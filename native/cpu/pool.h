@@ -21,6 +21,7 @@ enum BelayScratch {
   SCRATCH_PACKED_B,  // the right operand of a product, packed
   SCRATCH_PARTIALS,  // partial sums per block
   SCRATCH_LOGITS,    // one chunk of logits
+  SCRATCH_BLOCKS,    // where the blocks of a product begin
   SCRATCH_ROWS,      // per-row values of one call (deltas, ranges)
   // Taken inside a block, private to it.
   SCRATCH_PACKED_A,  // the left operand, packed
