@@ -45,7 +45,7 @@ const boilerplateWords = new Set(
   (
     'nav navbar navigation navheader navfooter menu breadcrumb breadcrumbs sidebar cookie cookies consent banner ' +
     'footer share sharing social related comments newsletter subscribe promo advert ads pagination pager skip ' +
-    'toolbar masthead copyright'
+    'toolbar masthead copyright toc docnav'
   ).split(' '),
 );
 const mainNames = new Set([
