@@ -1,6 +1,6 @@
 // The command line as other programs meet it: help, exit codes, messages.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -65,4 +65,15 @@ test('generate prints the stable JSON', async () => {
   const result = JSON.parse(stdout) as { ids: number[]; text: null; finish: string };
   assert.equal(result.ids.length, 4);
   assert.deepEqual({ ...result, ids: [] }, { ids: [], text: null, finish: 'length' });
+});
+
+test('Ctrl-C ends a verb with 130 and leaves no half output', async () => {
+  const input = join(scratch, 'long.jsonl');
+  const output = join(scratch, 'long-out.jsonl');
+  writeFileSync(input, `${JSON.stringify({ ids: Array.from({ length: 60 }, (_, i) => i) })}\n`.repeat(100_000));
+  const { code } = await runCli(['score', '--model', goldenPath('model', 'hf'), '--input', input, '--out', output], {
+    interruptWhen: () => existsSync(`${output}.partial`),
+  });
+  assert.equal(code, 130);
+  assert.ok(!existsSync(output));
 });

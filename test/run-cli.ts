@@ -11,11 +11,15 @@ export interface CliResult {
 const isSource = import.meta.url.endsWith('.ts');
 const cli = fileURLToPath(new URL(`../src/cli.${isSource ? 'ts' : 'js'}`, import.meta.url));
 
+export interface CliOptions {
+  readonly input?: string;
+  readonly cwd?: string;
+  /** Sends SIGINT once this says so; asked every few milliseconds. */
+  readonly interruptWhen?: () => boolean;
+}
+
 /** `belay ...args`, with standard input `input`. */
-export function runCli(
-  args: readonly string[],
-  options: { readonly input?: string; readonly cwd?: string } = {},
-): Promise<CliResult> {
+export function runCli(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {
   const loader = isSource ? ['--import', import.meta.resolve('tsx')] : [];
   const child = spawn(process.execPath, [...loader, cli, ...args], { cwd: options.cwd });
   let stdout = '';
@@ -24,8 +28,13 @@ export function runCli(
   child.stderr.setEncoding('utf8').on('data', (text: string) => void (stderr += text));
   child.stdin.on('error', () => {});
   child.stdin.end(options.input ?? '');
+  const { interruptWhen } = options;
+  const timer = interruptWhen && setInterval(() => void (interruptWhen() && child.kill('SIGINT')), 5);
   return new Promise((resolve, reject) => {
     child.on('error', reject);
-    child.on('close', (code) => resolve({ code, stdout, stderr }));
+    child.on('close', (code) => {
+      clearInterval(timer);
+      resolve({ code, stdout, stderr });
+    });
   });
 }

@@ -1,0 +1,109 @@
+// The public face: everything a program that uses belay may import, and nothing else. Re-exports only.
+//
+// Rooms in the order of the line; what a verb does is at the end, as functions. docs/cli.md describes the verbs, and
+// examples/ shows programs against this file.
+//
+// Does not: hold logic.
+
+// base: recipes, errors, documents, artefacts
+export { defineRecipe, loadRecipe, parseRecipe, recipePart, setInRecipe } from './base/recipe.ts';
+export type { ModelRecipe, OptimizerRecipe, PretrainRecipe, Recipe, RecipeInput, SftRecipe } from './base/recipe.ts';
+export { exitCodes, Paused, UserError } from './base/errors.ts';
+export { type Document, type Edit, editText, type Section, withNote } from './base/document.ts';
+export { type BadLine, JsonlWriter, readJsonl } from './base/jsonl.ts';
+export { type Funnel, Ledger, type LedgerRow, readLedger } from './base/ledger.ts';
+export {
+  checkFiles,
+  enclosingArtefact,
+  type FamilyNode,
+  familyTree,
+  findManifest,
+  type Manifest,
+  type NewManifest,
+  readManifest,
+  writeManifest,
+} from './base/manifest.ts';
+export { runStage, type StageOptions, type StageResult } from './base/stage.ts';
+export { type Log, silentLog, terminalLog } from './base/progress.ts';
+export { Random } from './base/rng.ts';
+export { version } from './base/version.ts';
+
+// data: documents in, clean documents out
+export { buildSource } from './data/build-source.ts';
+export { cleanDocuments } from './data/clean.ts';
+export { lookUpDocument } from './data/look-up.ts';
+
+// tokenizer: text <-> ids
+export { StreamDecoder, Tokenizer } from './tokenizer/bpe.ts';
+export { encodeChat, encodeConversation, type Message, renderChat } from './tokenizer/chat-format.ts';
+export { writeTokenizerFiles } from './tokenizer/tokenizer-files.ts';
+export { trainBpe, type TrainedVocabulary } from './tokenizer/train.ts';
+export { trainTokenizer } from './tokenizer/train-stage.ts';
+
+// corpus: token files and training rows
+export { TokenBatches, type TokenBatchesOptions } from './corpus/batches.ts';
+export { MegatronReader, MegatronWriter } from './corpus/megatron.ts';
+export { packDocuments, type PackedDocument, readPackedDocuments } from './corpus/pack.ts';
+
+// tensor: the engine
+export type { Backend, Compute } from './tensor/backend.ts';
+export { defaultBackend, selectedBackend } from './tensor/backend-select.ts';
+export { jsBackend } from './tensor/backend-js.ts';
+export { nativeBackend, nativeStatus } from './tensor/backend-native.ts';
+export * as ops from './tensor/ops.ts';
+export { ParameterSet, type ParameterSpec } from './tensor/parameters.ts';
+export { SafetensorsFile, writeSafetensors } from './tensor/safetensors.ts';
+export { Engine, type Shape, Tensor } from './tensor/tensor.ts';
+
+// optim: how weights move
+export { Optimizer } from './optim/optimizer.ts';
+export { learningRate, type Schedule } from './optim/schedule.ts';
+
+// model: the Apertus transformer
+export { Apertus, type CachedTokens, parameterSpecs, type TokenBatch } from './model/apertus.ts';
+export {
+  cacheBytesPerToken,
+  forwardFlops,
+  parameterCount,
+  trainingFlopsPerToken,
+  trainingMemory,
+} from './model/arithmetic.ts';
+export { fromHfConfig, type ModelConfig, modelConfig, toHfConfig } from './model/config.ts';
+export { loadHfFolder, saveHfFolder, type SaveOptions } from './model/hf-folder.ts';
+
+// train: the loop
+export { train, type TrainingBatch, type TrainingData, type TrainOptions, type TrainResult } from './train/loop.ts';
+export { RunControl } from './train/control.ts';
+
+// generate: sampling and scoring
+export { KvCache } from './generate/cache.ts';
+export {
+  type Finish,
+  generate,
+  type Generated,
+  type GenerateEvent,
+  generateEvents,
+  type GenerateOptions,
+} from './generate/generate.ts';
+export { greedyToken, logProbability, type SampleOptions, sampleToken } from './generate/sample.ts';
+export { type ScoreOptions, type ScoreSequence, scoreSequences } from './generate/score.ts';
+
+// evaluate: what a model can do
+export { type EvaluatedModel, evaluatedModel } from './evaluate/evaluated-model.ts';
+export { validationLoss } from './evaluate/validation.ts';
+
+// release: the folder that others load
+export { releaseModel } from './release/export.ts';
+
+// commands: what the verbs do
+export { openRun, Run, type StageName } from './commands/run-folder.ts';
+export { finishRun, runLine, stagesUpTo } from './commands/line.ts';
+export { runDemo } from './commands/demo.ts';
+export { type GeneratedText, generateText, type GenerateTextOptions } from './commands/generate.ts';
+export { scoreFile, type ScoreFileOptions, type ScoreFileResult } from './commands/score.ts';
+export { type Answer, Chat, type ChatSettings, openChat } from './commands/chat.ts';
+export { type ModelFolder, openModelFolder } from './commands/model-folder.ts';
+export { type Trace, type TraceNode, tracePath, traceText } from './commands/trace.ts';
+export { type DocumentTrace, documentTraceText, traceDocument } from './commands/trace-document.ts';
+export { type Plan, planRecipe, planText } from './commands/plan.ts';
+export { type DoctorReport, doctorText, examineMachine } from './commands/doctor.ts';
