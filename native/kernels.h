@@ -70,7 +70,8 @@ typedef struct BelayKernels {
   // --- attention -------------------------------------------------------------------------------------------
   // Flash style, grouped queries, variable ranges. Query row i (of Nq) attends to the key/value rows
   // lo[i] <= j < hi[i] (packed documents: lo = first row of its document, hi = i+1; decoding: rows of its cache).
-  // lo[i] == hi[i] gives a zero row and lse = -inf. q [Nq,H*hd] stride ldq; k [.,K*hd] stride ldk; v stride ldv;
+  // lo[i] == hi[i] gives a zero row and lse = -inf. Masked entries of a tile are zeros that are multiplied, so a NaN or
+  // infinity in k or v may reach query rows that share its tile (0 * NaN is NaN); it never reaches further. q [Nq,H*hd] stride ldq; k [.,K*hd] stride ldk; v stride ldv;
   // out [Nq,H*hd] contiguous; lse [Nq,H] = log of the softmax denominator of scale*q.k.
   // Query head h uses key/value head h / (H/K).
   void (*attention)(int compute, int64_t Nq, int64_t H, int64_t K, int64_t hd, float scale,
