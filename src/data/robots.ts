@@ -60,7 +60,7 @@ function trim(text: string): string {
 /** Percent-encodes what is not ASCII and writes existing escapes in capitals. */
 function escapePattern(pattern: string): string {
   return pattern
-    .replace(/%[0-9a-fA-F]{2}/g, (escape) => escape.toUpperCase())
+    .replace(/%[0-9a-fA-F]{2}/g, (encoded) => encoded.toUpperCase())
     .replace(/[^\0-\x7f]+/g, (run) =>
       [...Buffer.from(run, 'utf8')].map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join(''),
     );

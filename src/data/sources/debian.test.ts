@@ -12,7 +12,7 @@ import { buildSource } from '../build-source.ts';
 import { cleanDocuments, trainName } from '../clean.ts';
 import { extractHtml } from '../readers/html.ts';
 import { mallardToHtml } from '../readers/mallard.ts';
-import { getDebian } from './debian.ts';
+import { getDebianDocuments } from './debian.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'belay-debian-'));
 test.after(() => rmSync(dir, { recursive: true, force: true }));
@@ -73,7 +73,7 @@ test('pages of all families become documents with language and licence', async (
 test('without apt-get, the message says so and what else to do', async () => {
   const options = { dir: join(dir, 'get'), log: silentLog, path: join(dir, 'empty') };
   await assert.rejects(
-    getDebian(options),
+    getDebianDocuments(options),
     (error) => error instanceof UserError && /no apt-get on this machine/.test(error.message),
   );
 });

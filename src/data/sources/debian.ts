@@ -1,6 +1,6 @@
 // Documents of Debian packages as a crawl: the Administrator's Handbook, the Installation Guide and GNOME's help.
 //
-// `getDebian` fetches the packages with apt-get (no root needed) and unpacks them; `buildDebian` turns the pages into
+// `getDebianDocuments` fetches the packages with apt-get (no root needed) and unpacks them; `buildDebian` turns the pages into
 // WARC files. The texts are free, but not ours (GPL-2+, CC-BY-SA-3.0): they are fetched, never shipped with belay.
 //
 // Does not: plant anything, and does not drop pages that were never translated; labels come from folder names.
@@ -55,7 +55,7 @@ const standardLanguage = new Map([
   ['zho', 'cmn'],
 ]);
 
-export interface GetDebianOptions {
+export interface GetDebianDocumentsOptions {
   /** Folder to fill: `packages/*.deb` and `files/`. */
   readonly dir: string;
   readonly log: Log;
@@ -64,8 +64,8 @@ export interface GetDebianOptions {
 }
 
 /** Downloads and unpacks the packages; packages already there are not fetched again. */
-export async function getDebian(
-  options: GetDebianOptions,
+export async function getDebianDocuments(
+  options: GetDebianDocumentsOptions,
 ): Promise<{ readonly dir: string; readonly packages: readonly string[] }> {
   const { dir, log } = options;
   const env = { ...process.env, ...(options.path === undefined ? {} : { PATH: options.path }), LC_ALL: 'C' };
@@ -118,7 +118,7 @@ interface SourcePage {
 
 export interface DebianOptions {
   readonly dir: string;
-  /** The folder that `getDebian` returned or was given. */
+  /** The folder that `getDebianDocuments` returned or was given. */
   readonly from: string;
   readonly seed: number;
   readonly data: DataRecipe;
