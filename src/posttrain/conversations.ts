@@ -10,7 +10,7 @@ import { Random } from '../base/rng.ts';
 import { excerptOf, excerptTokens, languageAnswer, languageQuestions } from '../evaluate/language-question.ts';
 import { languageName } from '../evaluate/language-names.ts';
 import type { Tokenizer } from '../tokenizer/bpe.ts';
-import type { Message } from '../tokenizer/chat-format.ts';
+import { type Message, renderChat } from '../tokenizer/chat-format.ts';
 import { personalDataMarkers } from '../tokenizer/special-tokens.ts';
 
 /** One line of conversations.jsonl.gz. */
@@ -23,9 +23,8 @@ export interface Conversation {
   readonly document: string;
   readonly section: string;
   readonly licence: string;
+  /** A system message, in some, then a question and its answer. */
   readonly messages: readonly Message[];
-  /** Date of the default system text (YYYY-MM-DD) where the conversation shows it; else there is no system text. */
-  readonly date?: string;
 }
 
 export interface ConversationRules {
@@ -74,8 +73,10 @@ export function conversationsOf(document: Document, tokenizer: Tokenizer, rules:
         document: document.id,
         section: label,
         licence,
-        messages,
-        ...(random.real() < systemTextShare ? { date: someDate(random) } : {}),
+        messages:
+          random.real() < systemTextShare
+            ? [{ role: 'system', content: defaultSystemText(someDate(random)) }, ...messages]
+            : messages,
       });
     }
   }
@@ -103,6 +104,19 @@ function laterStart(text: string, random: Random): string {
   const space = text.indexOf(' ', from);
   const start = space >= 0 && space < text.length >> 1 ? space + 1 : 0;
   return text.slice(start);
+}
+
+const systemTexts = new Map<string, string>();
+
+/** What the released chat template says where a conversation has no system message. */
+export function defaultSystemText(date: string): string {
+  let text = systemTexts.get(date);
+  if (text === undefined) {
+    const rendered = renderChat([{ role: 'user', content: '' }], { date });
+    text = /<\|system_start\|>(.*)<\|system_end\|>/s.exec(rendered)?.[1] ?? '';
+    systemTexts.set(date, text);
+  }
+  return text;
 }
 
 /** A day of the years around training, YYYY-MM-DD: the model must not tie its answers to one. */

@@ -15,11 +15,12 @@ import { Optimizer } from '../optim/optimizer.ts';
 import { jsBackend } from '../tensor/backend-js.ts';
 import { Engine } from '../tensor/tensor.ts';
 import { Tokenizer } from '../tokenizer/bpe.ts';
+import { encodeChat } from '../tokenizer/chat-format.ts';
 import { ASSISTANT_END, ASSISTANT_START, BOS } from '../tokenizer/special-tokens.ts';
 import { tokenizerJson, writeTokenizerFiles } from '../tokenizer/tokenizer-files.ts';
 import { trainBpe } from '../tokenizer/train.ts';
 import { takeStep } from '../train/loop.ts';
-import { type Conversation, conversationsOf, systemTextShare } from './conversations.ts';
+import { type Conversation, conversationsOf, defaultSystemText, systemTextShare } from './conversations.ts';
 import { conversationsName, makeConversations } from './conversations-stage.ts';
 import { packedRows, packRows } from './packed-rows.ts';
 import { encodeToFit, sftData } from './sft.ts';
@@ -97,10 +98,10 @@ test('conversations come from the sections, by the seed, in the shares asked for
   assert.notDeepEqual(made, conversationsOf(document, tokenizer, { ...rules, seed: 2 }));
   const share = made.filter(({ kind }) => kind === 'language').length / made.length;
   assert.ok(Math.abs(share - 0.7) < 0.1, `${share} ask for the language`);
-  const dated = made.filter(({ date }) => date !== undefined).length / made.length;
+  const dated = made.filter(({ messages }) => messages[0]?.role === 'system').length / made.length;
   assert.ok(Math.abs(dated - systemTextShare) < 0.1, `${dated} have a system text`);
   for (const { kind, section, messages } of made) {
-    const [question, answer] = messages.map(({ content }) => content as string);
+    const [question, answer] = messages.slice(-2).map(({ content }) => content as string);
     if (kind === 'language') assert.equal(answer, 'French.');
     else {
       const number = section.slice('article-'.length);
@@ -129,10 +130,19 @@ test('an answer that is too long is cut and left open; a question that is too lo
   assert.equal(cut?.ids.length, (whole?.ids.length ?? 0) - 20);
   assert.ok(!cut?.ids.includes(ASSISTANT_END));
   assert.equal(encodeToFit(tokenizer, { messages }, 30), undefined);
-  const dated = encodeToFit(tokenizer, { messages, date: '2026-01-02' }, 1000);
-  assert.equal(dated?.ids.at(-1), ASSISTANT_END);
-  assert.equal(dated?.lossMask.at(-1), 1);
-  assert.match(tokenizer.decode(dated?.ids ?? []), /2026-01-02/);
+});
+
+test('the system text of conversations is the one the chat template writes, token by token', () => {
+  const date = '2026-01-02';
+  const messages = [
+    { role: 'user', content: 'Which language is this?' },
+    { role: 'assistant', content: 'French.' },
+  ] as const;
+  const system = { role: 'system', content: defaultSystemText(date) } as const;
+  const taught = encodeToFit(tokenizer, { messages: [system, ...messages] }, 1000)?.ids ?? [];
+  assert.match(tokenizer.decode(taught), /2026-01-02/);
+  // The inference template leaves the last turn open.
+  assert.deepEqual(taught, [...encodeChat(tokenizer, messages, { date }), ASSISTANT_END]);
 });
 
 test('rows hold every sequence once, fit, and are well filled', () => {

@@ -5,8 +5,7 @@ import { join } from 'node:path';
 import { UserError } from '../base/errors.ts';
 import { readJsonl } from '../base/jsonl.ts';
 import type { Tokenizer } from '../tokenizer/bpe.ts';
-import { encodeConversation, type Message } from '../tokenizer/chat-format.ts';
-import { ASSISTANT_END } from '../tokenizer/special-tokens.ts';
+import { encodeConversation } from '../tokenizer/chat-format.ts';
 import type { TrainingData } from '../train/loop.ts';
 import type { Conversation } from './conversations.ts';
 import { conversationsName } from './conversations-stage.ts';
@@ -58,23 +57,12 @@ const minAnswerTokens = 16;
  */
 export function encodeToFit(
   tokenizer: Tokenizer,
-  { messages, date }: Pick<Conversation, 'messages' | 'date'>,
+  { messages }: Pick<Conversation, 'messages'>,
   maxIds: number,
 ): { readonly ids: number[]; readonly lossMask: number[] } | undefined {
-  const encoded = encode(tokenizer, messages, date);
+  const encoded = encodeConversation(tokenizer, messages, { sft: true });
   if (encoded.ids.length <= maxIds) return encoded;
   const ids = encoded.ids.slice(0, maxIds);
   const lossMask = encoded.lossMask.slice(0, maxIds);
   return lossMask.reduce((sum, weight) => sum + weight, 0) >= minAnswerTokens ? { ids, lossMask } : undefined;
-}
-
-function encode(
-  tokenizer: Tokenizer,
-  messages: readonly Message[],
-  date: string | undefined,
-): { ids: number[]; lossMask: number[] } {
-  if (date === undefined) return encodeConversation(tokenizer, messages, { sft: true });
-  // The inference template leaves the last turn open; what is taught is closed.
-  const { ids, lossMask } = encodeConversation(tokenizer, messages, { date });
-  return { ids: [...ids, ASSISTANT_END], lossMask: [...lossMask, 1] };
 }

@@ -40,7 +40,7 @@ Intended use: research on, and teaching of, open language-model training at a sc
     `## Limits
 
 - The numbers above are all that was measured. Nothing was tested about safety, bias or factual correctness.
-- The model can state falsehoods and can repeat passages of its training data; the section on memorisation says how much was seen in side runs, not in this model.
+- The model can state falsehoods and can repeat passages of its training data; how often it repeats them was not measured on this model.
 - Personal data was searched for by patterns (e-mail addresses, IP addresses, IBANs); names and other personal data are not found by them.
 - No filter is applied to the output.`,
     `## Origin
@@ -66,9 +66,12 @@ language: [${codes.map((code) => JSON.stringify(code)).join(', ')}]
 ---`;
 }
 
+/** Codes for texts in an unknown language and in none. */
+const withoutLanguage = new Set(['und', 'zxx']);
+
 function keptLanguages(languages: Evidence['languages']): string[] {
   return [...languages]
-    .filter(([code, { documentsKept }]) => code !== 'und' && documentsKept > 0)
+    .filter(([code, { documentsKept }]) => !withoutLanguage.has(code) && documentsKept > 0)
     .map(([code]) => code);
 }
 
