@@ -94,7 +94,6 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     event('checkpoint', { step, seconds: (performance.now() - started) / 1000 });
   };
 
-  let tokens = 0;
   if (control) control.isWatched = true;
   const progress = log.progress(label, steps, 'steps');
   progress.update(step);
@@ -112,7 +111,6 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
           next: `lower the learning rate; the last checkpoint is of step ${saved}`,
         });
       }
-      tokens += taken.tokens;
       const rate = taken.tokens / ((performance.now() - started) / 1000);
       const every = options.validateEverySteps ?? 0;
       const validates = options.validate !== undefined && every > 0 && step % every === 0 && step < steps;
