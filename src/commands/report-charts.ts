@@ -249,7 +249,7 @@ export function familyGraph(label: string, nodes: readonly GraphNode[]): string 
   const columns: GraphNode[][] = [];
   for (const node of nodes) (columns[depthOf(node.id)] ??= []).push(node);
   const rows = Math.max(1, ...columns.map((column) => column.length));
-  const gap = 18;
+  const gap = 12;
   const box = { width: (frame.width - gap * (columns.length - 1)) / columns.length, height: 46 };
   const height = rows * (box.height + 22);
   const places = new Map<string, Point>();

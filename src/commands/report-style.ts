@@ -37,7 +37,7 @@ code { font-size: 0.86em; overflow-wrap: anywhere; }
 svg { display: block; width: 100%; height: auto; margin-top: 6px; font-family: inherit; }
 .grid { stroke: var(--line); } .edge { fill: none; stroke: var(--soft); stroke-opacity: 0.45; stroke-width: 1.3; }
 .tick, .label, .note, .box-note { fill: var(--soft); font-size: 12px; } .box-note { font-size: 10px; }
-.box { fill: var(--good); stroke: var(--one); stroke-opacity: 0.5; } .box-title { fill: var(--ink); font-size: 12px; font-weight: 600; }
+.box { fill: var(--good); stroke: var(--one); stroke-opacity: 0.5; } .box-title { fill: var(--ink); font-size: 11px; font-weight: 600; }
 .line-1, .line-2, .faint-1 { fill: none; stroke: var(--one); stroke-width: 2.2; stroke-linejoin: round; } .line-2 { stroke: var(--two); }
 .faint-1 { stroke-width: 1; stroke-opacity: 0.35; }
 .mark-1 { fill: var(--one); } .mark-2 { fill: var(--two); } .column-1 { fill: var(--one); }

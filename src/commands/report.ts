@@ -354,7 +354,7 @@ function familySection({ manifests }: ReportData): string {
   const drawn = reduce(nodes);
   return section(
     'Family tree',
-    'What was made from what. Every artefact is named by the hash of its content and of what it was made from; only the shortest links are drawn, the table has all.',
+    'What was made from what. Every artefact is named by the hash of its content and of what it was made from; links that follow from others are not drawn, the table has all.',
     `${familyGraph('Family tree of the artefacts', drawn)}<details><summary>Artefacts</summary>${table(
       ['stage', 'id', 'made from', 'files', 'bytes'],
       entries.map(([stage, { id, inputs, files }]) => [
