@@ -7,7 +7,7 @@ import { getDebianDocuments } from '../data/sources/debian.ts';
 import { stageCommand } from './stage-verb.ts';
 
 const clean = stageCommand({
-  stage: 'documents',
+  stages: ['documents'],
   brief: 'clean documents, with a reason for each one dropped',
   about:
     'Reads WARC or JSON-lines files (or builds them from a shipped collection), then: language, opt-out by robots.txt, personal data, exact duplicates, hold-out. Every document gets a row in the ledger.',

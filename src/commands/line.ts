@@ -156,8 +156,8 @@ const stages: { readonly [name in StageName]: LineStage } = {
   },
 };
 
-/** The stages that `target` needs, and itself, in the order of the line; without a target every stage of the recipe. */
-export function stagesUpTo(recipe: Recipe, target?: StageName): StageName[] {
+/** The targets and the stages they need, in the order of the line; without a target every stage of the recipe. */
+export function stagesUpTo(recipe: Recipe, ...targets: readonly StageName[]): StageName[] {
   const wanted = new Set<StageName>();
   const want = (name: StageName): void => {
     if (wanted.has(name) || !stages[name].isIn(recipe)) return;
@@ -165,14 +165,14 @@ export function stagesUpTo(recipe: Recipe, target?: StageName): StageName[] {
     for (const need of stages[name].needs) want(need);
   };
   const all = Object.keys(stageFolders) as StageName[];
-  for (const name of target ? [target] : all) want(name);
+  for (const name of targets.length > 0 ? targets : all) want(name);
   return all.filter((name) => wanted.has(name));
 }
 
-/** Runs the line up to `target`, or whole. */
-export async function runLine(run: Run, target?: StageName): Promise<Map<StageName, StageResult>> {
+/** Runs the line up to the targets, or whole. */
+export async function runLine(run: Run, ...targets: readonly StageName[]): Promise<Map<StageName, StageResult>> {
   const results = new Map<StageName, StageResult>();
-  for (const name of stagesUpTo(run.recipe, target)) {
+  for (const name of stagesUpTo(run.recipe, ...targets)) {
     results.set(name, await timed(run, name, () => stages[name].run(run)));
   }
   return results;

@@ -4,7 +4,7 @@
 import { stageCommand } from './stage-verb.ts';
 
 export const command = stageCommand({
-  stage: 'tokens',
+  stages: ['tokens'],
   brief: 'turn documents into token shards',
   about:
     'Encodes the clean documents into Megatron .bin/.idx files, training and validation apart, with a list of which document stands where.',

@@ -4,7 +4,7 @@
 import { stageCommand } from './stage-verb.ts';
 
 export const command = stageCommand({
-  stage: 'release',
+  stages: ['release'],
   brief: 'make the folder that others can load, with its papers',
   about:
     'A Hugging Face folder with weights, tokenizer, chat template, model card, data summary and the manifests of everything it was made from.',

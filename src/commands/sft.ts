@@ -4,7 +4,7 @@
 import { stageCommand } from './stage-verb.ts';
 
 export const command = stageCommand({
-  stage: 'sft',
+  stages: ['sft'],
   brief: 'fine-tune the model on conversations',
   about:
     'Makes conversations from the parallel text and fine-tunes the pretrained model on what the assistant says in them. Stops and goes on like pretrain.',

@@ -5,6 +5,7 @@ import { buildCommand, type Command, type CommandContext } from '@stricli/core';
 import { terminalLog } from '../base/progress.ts';
 import { runLine } from './line.ts';
 import { openRun, type OpenRunOptions, type StageName } from './run-folder.ts';
+import { watchSignals } from './signals.ts';
 
 export interface StageFlags {
   readonly out: string;
@@ -39,14 +40,15 @@ export const stageFlags = {
 } as const;
 
 export interface StageVerb {
-  readonly stage: StageName;
+  /** Stages the verb stands for, the main one first. */
+  readonly stages: readonly [StageName, ...StageName[]];
   readonly brief: string;
   readonly about: string;
   readonly example: string;
 }
 
-/** A command that runs the line up to a stage. */
-export function stageCommand({ stage, brief, about, example }: StageVerb): Command<CommandContext> {
+/** A command that runs the line up to its stages. */
+export function stageCommand({ stages, brief, about, example }: StageVerb): Command<CommandContext> {
   return buildCommand({
     docs: {
       brief,
@@ -54,23 +56,24 @@ export function stageCommand({ stage, brief, about, example }: StageVerb): Comma
     },
     parameters: { flags: stageFlags },
     func: async (flags: StageFlags) => {
-      await runStageVerb(stage, flags);
+      await runStageVerb(stages, flags);
     },
   });
 }
 
-/** Opens the run folder, runs the line up to `stage` and prints what it left. */
-export async function runStageVerb(stage: StageName, flags: StageFlags): Promise<void> {
+/** Opens the run folder, runs the line up to the stages and prints what they left. */
+export async function runStageVerb(stages: StageVerb['stages'], flags: StageFlags): Promise<void> {
+  watchSignals();
   const run = await openRun(runOptions(flags));
-  const results = await runLine(run, stage);
+  const results = await runLine(run, ...stages);
   if (!flags.json) {
-    run.log.line(`${stage}: ${run.folder(stage)}`);
+    for (const stage of stages) if (results.has(stage)) run.log.line(`${stage}: ${run.folder(stage)}`);
     return;
   }
-  const stages = Object.fromEntries(
+  const manifests = Object.fromEntries(
     [...results].map(([name, { dir, skipped, manifest }]) => [name, { dir, skipped, manifest }]),
   );
-  process.stdout.write(`${JSON.stringify({ run: run.dir, stages }, null, 2)}\n`);
+  process.stdout.write(`${JSON.stringify({ run: run.dir, stages: manifests }, null, 2)}\n`);
 }
 
 export function runOptions(flags: StageFlags): OpenRunOptions {

@@ -5,7 +5,7 @@ import { buildRouteMap } from '@stricli/core';
 import { stageCommand } from './stage-verb.ts';
 
 const train = stageCommand({
-  stage: 'tokenizer',
+  stages: ['tokenizer'],
   brief: 'train a tokenizer on the clean documents',
   about: 'Byte-level BPE with the reserved ids of Apertus, trained on the training documents only.',
   example: 'belay tokenizer train --out out/demo --recipe recipes/demo.ts',
