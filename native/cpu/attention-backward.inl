@@ -41,7 +41,7 @@ struct BackwardTile {
   float *q_by_row, *dout_by_row;  // left operands of dK^T, dV^T [hd panels][units(rows)][MR]
   float *p, *ds;         // [key panels][rows][NR] scores, then right operands [key panels][units(rows)][NR]
   float *ds_plain;       // [rows][keys]
-  float *ds_by_row;      // left operand of dQ [row panels][units(keys)][MR]
+  float *ds_by_row;      // left operand of dQ, one panel [units(keys)][MR]
   float *dk, *dv;        // dK^T, dV^T [hd][keys]
 
   explicit BackwardTile(int64_t hd) {
@@ -51,7 +51,7 @@ struct BackwardTile {
     row_units = units<Format>(rows);
     const int64_t wide = packed_size(keys, NR, hd_units), by_key = packed_size(hd, NR, key_units);
     const int64_t tall = packed_size(rows, MR, hd_units), by_row = packed_size(hd, MR, row_units);
-    const int64_t scores = rows * keys, ds_packed = packed_size(rows, MR, key_units), sums = hd * keys;
+    const int64_t scores = rows * keys, ds_packed = packed_size(MR, MR, key_units), sums = hd * keys;
     const int64_t slack = 16 * 14;
     Carver carver{scratch_floats(
         SCRATCH_TILE, 2 * wide + by_key + 2 * tall + 2 * by_row + 3 * scores + ds_packed + 2 * sums + slack)};
@@ -101,16 +101,19 @@ inline void store_transposed(const float *from, int64_t hd, int64_t keys, float 
   for (int64_t j = 0; j < keys; j += W)
     for (int64_t d = 0; d < hd; d += W) {
       vf block[W];
+#pragma GCC unroll 16
       for (int64_t e = 0; e < W; e++) block[e] = d + e < hd ? load(from + (d + e) * BACKWARD_KEYS + j) : vf{};
       transpose(block);
-      for (int64_t e = 0; e < smaller(W, keys - j); e++) store_some(to + (j + e) * ld + d, block[e], hd - d);
+#pragma GCC unroll 16
+      for (int64_t e = 0; e < W; e++)
+        if (j + e < keys) store_some(to + (j + e) * ld + d, block[e], hd - d);
     }
 }
 
 // Everything that queries [row, row + rows) of one head and the packed keys [first, first + keys) give each other.
 template <class Format>
 void backward_pair(const AttentionBackward &call, const BackwardTile<Format> &tile, int64_t row, int64_t rows,
-                   int64_t head, int64_t first, int64_t keys, Range range, float *dq) {
+                   int64_t head, int64_t first, int64_t keys, float *dq) {
   const int64_t hd = call.hd, hd_units = tile.hd_units, row_units = units<Format>(rows), width = call.H * hd;
   const float *q = call.q + row * call.ldq + head * hd, *dout = call.dout + row * width + head * hd;
   pack_panels<Format>(tile.q, MR, true, q, call.ldq, rows, hd);
@@ -118,38 +121,52 @@ void backward_pair(const AttentionBackward &call, const BackwardTile<Format> &ti
   pack_panels<Format>(tile.q_by_row, MR, false, q, call.ldq, hd, rows);
   pack_panels<Format>(tile.dout_by_row, MR, false, dout, width, hd, rows);
 
-  // Only the panels of keys that some of these queries see.
-  const int64_t begin = larger(0, range.lo - first) / NR * NR, end = smaller(keys, range.hi - first);
+  // What each panel of rows sees together, so that invisible corners (half of a causal tile) cost nothing.
+  Range seen[BACKWARD_ROWS / MR];
   Range common{0, INT64_MAX};
+  for (int64_t i = 0; i < rows; i += MR)
+    seen[i / MR] = range_of_rows(call.lo, call.hi, row + i, row + smaller(rows, i + MR));
   for (int64_t i = row; i < row + rows; i++) {
     common.lo = larger(common.lo, call.lo[i]);
     common.hi = smaller(common.hi, call.hi[i]);
   }
-  for (int64_t j = begin; j < end; j += NR) {
-    float *p = tile.p + j * BACKWARD_ROWS, *ds = tile.ds + j * BACKWARD_ROWS;
+  for (int64_t j = 0; j < keys; j += NR) {
+    int64_t from = rows, to = 0;  // the rows that may see this panel of keys
     for (int64_t i = 0; i < rows; i += MR) {
-      ::tile<Format>(smaller(MR, rows - i), hd_units, tile.q + i * hd_units, tile.k + j * hd_units, p + i * NR, NR, NR,
-                     false);
-      ::tile<Format>(smaller(MR, rows - i), hd_units, tile.dout + i * hd_units, tile.v + j * hd_units, ds + i * NR, NR,
-                     NR, false);
+      if (!seen[i / MR].touches(first + j, first + j + NR)) continue;
+      from = smaller(from, i);
+      to = smaller(rows, i + MR);
+    }
+    if (from >= to) continue;
+    float *p = tile.p + j * BACKWARD_ROWS, *ds = tile.ds + j * BACKWARD_ROWS;
+    for (int64_t i = from; i < to; i += MR) {
+      const int64_t height = smaller(MR, to - i);
+      ::tile<Format>(height, hd_units, tile.q + i * hd_units, tile.k + j * hd_units, p + i * NR, NR, NR, false);
+      ::tile<Format>(height, hd_units, tile.dout + i * hd_units, tile.v + j * hd_units, ds + i * NR, NR, NR, false);
     }
     const bool masked = common.lo > first + j || common.hi < first + j + NR;
-    probabilities<Format>(call, row, rows, head, first + j, masked, p, ds, tile.ds_plain + j);
+    probabilities<Format>(call, row + from, to - from, head, first + j, masked, p + from * NR, ds + from * NR,
+                          tile.ds_plain + from * BACKWARD_KEYS + j);
+    const int64_t count = units<Format>(to - from), skipped = from / Format::STEP * MR;
     for (int64_t d = 0; d < hd; d += MR) {
       const int64_t height = smaller(MR, hd - d);
-      ::tile<Format>(height, row_units, tile.dout_by_row + d * row_units, p, tile.dv + d * BACKWARD_KEYS + j,
-                     BACKWARD_KEYS, NR, true);
-      ::tile<Format>(height, row_units, tile.q_by_row + d * row_units, ds, tile.dk + d * BACKWARD_KEYS + j,
-                     BACKWARD_KEYS, NR, true);
+      ::tile<Format>(height, count, tile.dout_by_row + d * row_units + skipped, p + from * NR,
+                     tile.dv + d * BACKWARD_KEYS + j, BACKWARD_KEYS, NR, true);
+      ::tile<Format>(height, count, tile.q_by_row + d * row_units + skipped, ds + from * NR,
+                     tile.dk + d * BACKWARD_KEYS + j, BACKWARD_KEYS, NR, true);
     }
   }
-  const int64_t seen = end - begin, seen_units = units<Format>(seen), skipped = begin / Format::STEP;
-  pack_panels<Format>(tile.ds_by_row, MR, true, tile.ds_plain + begin, BACKWARD_KEYS, rows, seen);
-  for (int64_t d = 0; d < hd; d += NR)
-    for (int64_t i = 0; i < rows; i += MR)
-      ::tile<Format>(smaller(MR, rows - i), seen_units, tile.ds_by_row + i * seen_units,
-                     tile.k_by_key + d * units<Format>(keys) + skipped * NR, dq + (row + i) * width + head * hd + d,
-                     width, smaller(NR, hd - d), true);
+  for (int64_t i = 0; i < rows; i += MR) {
+    const int64_t begin = larger(0, seen[i / MR].lo - first) / NR * NR;
+    const int64_t end = smaller(keys, seen[i / MR].hi - first), height = smaller(MR, rows - i);
+    if (begin >= end) continue;
+    pack_transposed<Format>(tile.ds_by_row, MR, tile.ds_plain + i * BACKWARD_KEYS + begin, BACKWARD_KEYS, height,
+                            end - begin);
+    for (int64_t d = 0; d < hd; d += NR)
+      ::tile<Format>(height, units<Format>(end - begin), tile.ds_by_row,
+                     tile.k_by_key + d * units<Format>(keys) + begin / Format::STEP * NR,
+                     dq + (row + i) * width + head * hd + d, width, smaller(NR, hd - d), true);
+  }
 }
 
 // The key tiles share, share + shares, ... of batch row b. `dq` [N, H*hd] receives this block's part.
@@ -173,7 +190,7 @@ void backward_block(const AttentionBackward &call, int64_t b, int64_t kv_head, i
       const Range range = range_of_rows(call.lo, call.hi, row, row + rows);
       if (!range.touches(first, first + keys)) continue;
       for (int64_t g = 0; g < call.group(); g++)
-        backward_pair<Format>(call, tile, row, rows, kv_head * call.group() + g, first, keys, range, dq);
+        backward_pair<Format>(call, tile, row, rows, kv_head * call.group() + g, first, keys, dq);
     }
     store_transposed(tile.dk, hd, keys, call.dk + (first * call.K + kv_head) * hd, call.K * hd);
     store_transposed(tile.dv, hd, keys, call.dv + first * call.lddv + kv_head * hd, call.lddv);

@@ -75,12 +75,12 @@ struct QueryTile {
 template <class Format>
 void softmax_tile(const QueryTile &tile, int64_t hd, float scale, float *scores, int64_t keys, int64_t first_key,
                   bool masked) {
-  const vf factor = set1(scale), nothing = negative_infinity();
+  const vf nothing = negative_infinity();
   for (int side = 0; side < 2; side++) {
     float *column = scores + side * W;
     const vf old_maximum = load(tile.maximum + side * W);
-    vf maximum = old_maximum;
-    if (masked) {
+    vf factor = set1(scale), maximum = old_maximum, other = old_maximum;
+    if (masked) {  // leaves scaled scores behind
       vi lo, hi;
       memcpy(&lo, tile.lo + side * W, sizeof lo);
       memcpy(&hi, tile.hi + side * W, sizeof hi);
@@ -91,21 +91,13 @@ void softmax_tile(const QueryTile &tile, int64_t hd, float scale, float *scores,
         store(column + j * NR, s);
         maximum = at_least(s, maximum);
       }
+      factor = set1(1.0f);
     } else {
-      vf other = maximum;
-      int64_t j = 0;
-      for (; j + 2 <= keys; j += 2) {
-        const vf s = load(column + j * NR) * factor, t = load(column + (j + 1) * NR) * factor;
-        store(column + j * NR, s);
-        store(column + (j + 1) * NR, t);
-        maximum = at_least(s, maximum);
-        other = at_least(t, other);
+      for (int64_t j = 0; j + 2 <= keys; j += 2) {
+        maximum = at_least(load(column + j * NR) * factor, maximum);
+        other = at_least(load(column + (j + 1) * NR) * factor, other);
       }
-      if (j < keys) {
-        const vf s = load(column + j * NR) * factor;
-        store(column + j * NR, s);
-        maximum = at_least(s, maximum);
-      }
+      if (keys % 2) maximum = at_least(load(column + (keys - 1) * NR) * factor, maximum);
       maximum = at_least(maximum, other);
     }
     // A lane that has seen nothing keeps -inf; shifting by 0 then gives exp(-inf) = 0 and not NaN.
@@ -114,8 +106,8 @@ void softmax_tile(const QueryTile &tile, int64_t hd, float scale, float *scores,
 
     vf even = {}, odd = {};
     for (int64_t j = 0; j < keys; j += 2) {
-      const vf p = exp(load(column + j * NR) - shift);
-      const vf r = j + 1 < keys ? exp(load(column + (j + 1) * NR) - shift) : vf{};
+      const vf p = exp_of_nonpositive(fma(load(column + j * NR), factor, -shift));
+      const vf r = j + 1 < keys ? exp_of_nonpositive(fma(load(column + (j + 1) * NR), factor, -shift)) : vf{};
       even += p;
       odd += r;
       if (Format::STEP == 2) {
@@ -127,7 +119,7 @@ void softmax_tile(const QueryTile &tile, int64_t hd, float scale, float *scores,
     }
     vf denominator = load(tile.denominator + side * W);
     if (any(less(old_maximum, maximum))) {
-      const vf correction = exp(old_maximum - shift);
+      const vf correction = exp_of_nonpositive(old_maximum - shift);
       denominator *= correction;
       for (int64_t d = 0; d < hd; d++) {
         float *o = tile.sum + d * NR + side * W;
@@ -140,20 +132,28 @@ void softmax_tile(const QueryTile &tile, int64_t hd, float scale, float *scores,
 
 // O = O^T transposed and divided; rows that saw nothing become zero with lse = -inf.
 void finish_tile(const Attention &call, const QueryTile &tile) {
-  float inverse[NR];
+  float inverse[NR], lse[NR];
+  for (int side = 0; side < NR; side += W) {
+    const vf denominator = load(tile.denominator + side);
+    store(inverse + side, set1(1.0f) / denominator);
+    store(lse + side, load(tile.maximum + side) + log_of_positive(denominator));
+  }
   for (int64_t i = 0; i < tile.rows; i++) {
     const bool seen = tile.lo[i] < tile.hi[i];
-    inverse[i] = seen ? 1.0f / tile.denominator[i] : 0.0f;
-    call.lse[(tile.row + i) * call.H + tile.head] =
-        seen ? float(tile.maximum[i] + ::log(double(tile.denominator[i]))) : -__builtin_inff();
+    if (!seen) inverse[i] = 0;
+    call.lse[(tile.row + i) * call.H + tile.head] = seen ? lse[i] : -__builtin_inff();
   }
   for (int64_t i = 0; i < tile.rows; i += W)
     for (int64_t d = 0; d < call.hd; d += W) {
       vf block[W];
+#pragma GCC unroll 16
       for (int64_t e = 0; e < W; e++) block[e] = d + e < call.hd ? load(tile.sum + (d + e) * NR + i) : vf{};
       transpose(block);
-      for (int64_t e = 0; e < smaller(W, tile.rows - i); e++) {
+#pragma GCC unroll 16
+      for (int64_t e = 0; e < W; e++) {
+        if (i + e >= tile.rows) continue;
         float *to = call.out + ((tile.row + i + e) * call.H + tile.head) * call.hd + d;
+        // A row that saw nothing is zero, whatever shared its tile.
         store_some(to, inverse[i + e] == 0 ? vf{} : block[e] * set1(inverse[i + e]), call.hd - d);
       }
     }

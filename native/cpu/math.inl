@@ -1,4 +1,4 @@
-// exp, expm1 and rounding to bfloat16 on vectors.
+// exp, expm1, log and rounding to bfloat16 on vectors.
 //
 // Does not: trap or set errno. NaN stays NaN.
 
@@ -30,12 +30,42 @@ inline vf exp(vf x) {
   return scale_by_power(expm1_reduced(r) + set1(1.0f), n);
 }
 
+// The same for x <= 0 or barely above, where nothing overflows.
+inline vf exp_of_nonpositive(vf x) {
+  vf n;
+  const vf r = reduce_by_ln2(at_least(x, set1(-104.0f)), n);
+  return scale_by_power(expm1_reduced(r) + set1(1.0f), n);
+}
+
 // e^x - 1 for x <= 0 with small relative error near 0 too: 2^n (e^r - 1) + (2^n - 1).
 inline vf expm1_of_nonpositive(vf x) {
   vf n;
   const vf r = reduce_by_ln2(at_least(x, set1(-87.0f)), n);
   const vf power = scale_by_power(set1(1.0f), n);
   return fma(power, expm1_reduced(r), power - set1(1.0f));
+}
+
+// ln x for positive normal x, within 2 ulp away from 1; infinity and NaN stay. Coefficients: Cephes logf.
+inline vf log_of_positive(vf x) {
+  // x = 2^e m with sqrt(1/2) <= m < sqrt(2).
+  const vi bits = (vi)x;
+  const vi shifted = bits - set1i(0x3f3504f3);
+  const vf e = __builtin_convertvector(shifted >> 23, vf);
+  const vf m = (vf)((shifted & 0x007fffff) + set1i(0x3f3504f3)) - set1(1.0f);
+  vf p = set1(7.0376836292e-2f);
+  p = fma(p, m, set1(-1.1514610310e-1f));
+  p = fma(p, m, set1(1.1676998740e-1f));
+  p = fma(p, m, set1(-1.2420140846e-1f));
+  p = fma(p, m, set1(1.4249322787e-1f));
+  p = fma(p, m, set1(-1.6668057665e-1f));
+  p = fma(p, m, set1(2.0000714765e-1f));
+  p = fma(p, m, set1(-2.4999993993e-1f));
+  p = fma(p, m, set1(3.3333331174e-1f));
+  const vf square = m * m;
+  vf y = fma(p, square * m, e * set1(-2.12194440e-4f));
+  y = fnma(set1(0.5f), square, y);
+  const vf log = fma(e, set1(0.693359375f), m + y);
+  return select(less(x, set1(__builtin_inff())), log, x);
 }
 
 // The upper 16 bits of each lane rounded to nearest even; NaN becomes a quiet NaN of the same sign.

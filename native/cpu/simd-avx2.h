@@ -59,12 +59,14 @@ inline float max_lanes(vf x) {
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 
-inline void transpose(vf r[W]) {
+inline __attribute__((always_inline)) void transpose(vf r[W]) {
   vf t[8];
+#pragma GCC unroll 4
   for (int i = 0; i < 4; i++) {
     t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
     t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
   }
+#pragma GCC unroll 2
   for (int i = 0; i < 2; i++) {
     const vf a = t[4 * i], b = t[4 * i + 1], c = t[4 * i + 2], d = t[4 * i + 3];
     r[4 * i] = _mm256_shuffle_ps(a, c, 0x44);
@@ -72,6 +74,7 @@ inline void transpose(vf r[W]) {
     r[4 * i + 2] = _mm256_shuffle_ps(b, d, 0x44);
     r[4 * i + 3] = _mm256_shuffle_ps(b, d, 0xee);
   }
+#pragma GCC unroll 4
   for (int i = 0; i < 4; i++) {
     const vf low = r[i], high = r[i + 4];
     r[i] = _mm256_permute2f128_ps(low, high, 0x20);

@@ -64,7 +64,7 @@ inline float max_lanes(vf x) {
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 
-inline void transpose(vf r[W]) {
+inline __attribute__((always_inline)) void transpose(vf r[W]) {
   vf t[16];
 #pragma GCC unroll 8
   for (int i = 0; i < 8; i++) {

@@ -83,7 +83,7 @@ inline float max_lanes(vf x) {
   return m;
 }
 
-inline void transpose(vf r[W]) {
+inline __attribute__((always_inline)) void transpose(vf r[W]) {
   const vf a = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5), b = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5);
   const vf c = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7), d = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
   r[0] = __builtin_shufflevector(a, b, 0, 1, 4, 5);
