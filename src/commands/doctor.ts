@@ -190,7 +190,7 @@ export function doctorText(report: DoctorReport): string {
     `processor  ${processor.model}, ${processor.cores} cores${processor.features.length > 0 ? `: ${processor.features.join(' ')}` : ''}`,
     `memory     ${gigabytes(report.memory.totalBytes)} (${gigabytes(report.memory.freeBytes)} free), disk ${gigabytes(report.disk.freeBytes)} free`,
     `runs       ${backend.reason}`,
-    `kernels    ${native.why ?? `${native.path} (${native.compiler})`}`,
+    `kernels    ${native.why ?? `${native.path} (compiler ${native.compiler})`}`,
   ];
   for (const { name, available, why, runs, peakFloat32, peakBfloat16 } of targets) {
     const rate = (value: number | null): string => `${((value ?? 0) / 1e9).toFixed(0)} GFLOP/s`;

@@ -1,7 +1,7 @@
 // A trained model as the using verbs open it: weights, tokenizer and the ids that end a text.
 //
 // `--model DIR` is a Hugging Face folder, or an artefact with one below it (out/demo/pretrain). The tokenizer is the
-// folder's own, or the one that the artefact's manifest names as its input.
+// folder's own, or the nearest one that the artefact was made with.
 //
 // Does not: train (engine.ts chooses precision there); using a model computes in float32.
 import { existsSync } from 'node:fs';
@@ -9,7 +9,7 @@ import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { UserError } from '../base/errors.ts';
 import { readJson } from '../base/json.ts';
-import { enclosingArtefact, findManifest } from '../base/manifest.ts';
+import { enclosingArtefact, type FamilyNode, familyTree } from '../base/manifest.ts';
 import type { Apertus } from '../model/apertus.ts';
 import { loadHfFolder } from '../model/hf-folder.ts';
 import { selectedBackend } from '../tensor/backend-select.ts';
@@ -59,10 +59,21 @@ function readStopIds(dir: string): readonly number[] {
   return [];
 }
 
+/** The folder of the nearest ancestor in the role of the tokenizer. */
+function tokenizerOf({ inputs }: FamilyNode): string | undefined {
+  const direct = inputs.find(({ name, manifest }) => name === 'tokenizer' && manifest !== undefined);
+  if (direct) return direct.dir;
+  for (const input of inputs) {
+    const found = tokenizerOf(input);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
 function openTokenizer(dir: string, model: Apertus): Tokenizer {
   const artefact = enclosingArtefact(dir);
-  const input = artefact ? findManifest(artefact)?.inputs.find(({ name }) => name === 'tokenizer') : undefined;
-  const places = [dir, ...(artefact && input ? [resolve(artefact, input.path)] : [])];
+  const used = artefact ? tokenizerOf(familyTree(artefact)) : undefined;
+  const places = [dir, ...(used === undefined ? [] : [used])];
   const place = places.find((candidate) => existsSync(join(candidate, 'tokenizer.json')));
   if (place === undefined) {
     throw new UserError(`${dir} has no tokenizer`, {
