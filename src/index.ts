@@ -36,7 +36,7 @@ export { lookUpDocument } from './data/look-up.ts';
 // tokenizer: text <-> ids
 export { StreamDecoder, Tokenizer } from './tokenizer/bpe.ts';
 export { encodeChat, encodeConversation, type Message, renderChat } from './tokenizer/chat-format.ts';
-export { writeTokenizerFiles } from './tokenizer/tokenizer-files.ts';
+export { tokenizerJson, writeTokenizerFiles } from './tokenizer/tokenizer-files.ts';
 export { trainBpe, type TrainedVocabulary } from './tokenizer/train.ts';
 export { trainTokenizer } from './tokenizer/train-stage.ts';
 
