@@ -5,11 +5,13 @@
 // the resolved recipe saved beside a run says everything.
 //
 // Does not: compute; model/arithmetic.ts derives sizes, commands/plan.ts prints them.
-import { extname, resolve } from 'node:path';
+import { existsSync } from 'node:fs';
+import { extname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
 import { closest, UserError } from './errors.ts';
 import { readJson } from './json.ts';
+import { packageRoot } from './version.ts';
 
 const count = z.int().min(1);
 const share = z.number().min(0).max(1);
@@ -265,12 +267,15 @@ export function parseRecipe(value: unknown, where: string): Recipe {
   });
 }
 
-/** A recipe from a `.ts`, `.js` or `.json` file, or a shipped one by name. */
-export async function loadRecipe(path: string): Promise<Recipe> {
+/** A recipe from a `.ts`, `.js` or `.json` file, or a shipped one by name (`demo`). */
+export async function loadRecipe(pathOrName: string): Promise<Recipe> {
+  const path = shippedRecipe(pathOrName) ?? pathOrName;
   const extension = extname(path);
   if (extension === '.json') return parseRecipe(readJson(resolve(path), 'recipe'), path);
   if (!['.ts', '.js', '.mjs'].includes(extension)) {
-    throw new UserError(`cannot read the recipe ${path}`, { expected: 'a .ts, .js or .json file' });
+    throw new UserError(`cannot read the recipe ${path}`, {
+      expected: 'a .ts, .js or .json file, or the name of a shipped recipe, e.g. demo',
+    });
   }
   if (extension === '.ts') {
     // Registered only when asked for: loading the transpiler costs a tenth of a second.
@@ -287,6 +292,13 @@ export async function loadRecipe(path: string): Promise<Recipe> {
     throw new UserError(`the recipe ${path} has no default export`, { expected: 'export default defineRecipe({...})' });
   }
   return parseRecipe(module.default, path);
+}
+
+/** Path of the recipe that ships under this name, compiled where there is a build; undefined where none does. */
+export function shippedRecipe(name: string): string | undefined {
+  if (!/^[a-z0-9-]+$/.test(name)) return undefined;
+  const places = [join(packageRoot, 'dist', 'recipes', `${name}.js`), join(packageRoot, 'recipes', `${name}.ts`)];
+  return places.find((path) => existsSync(path));
 }
 
 /** The part of a recipe a verb needs; a UserError where the recipe leaves it out. */

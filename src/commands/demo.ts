@@ -10,7 +10,6 @@ import { appendEvent, readLines } from '../base/events.ts';
 import { readJson } from '../base/json.ts';
 import { type Manifest, readManifest } from '../base/manifest.ts';
 import { amount, duration } from '../base/progress.ts';
-import { packageRoot } from '../base/version.ts';
 import type { MemorisationSummary } from '../evaluate/memorisation.ts';
 import { finishRun, runLine, stagesUpTo } from './line.ts';
 import { memorisationName } from './memorisation-stage.ts';
@@ -33,7 +32,7 @@ export interface DemoResult {
 /** Runs the whole line in a run folder (docs/run-folder.md) and returns what the stages measured. */
 export async function runDemo(flags: StageFlags): Promise<DemoResult> {
   watchSignals();
-  const recipe = flags.recipe ?? (existsSync(join(flags.out, 'recipe.json')) ? undefined : shippedRecipe('demo'));
+  const recipe = flags.recipe ?? (existsSync(join(flags.out, 'recipe.json')) ? undefined : 'demo');
   const { recipe: _none, ...rest } = flags;
   const run = await openRun(runOptions(recipe === undefined ? rest : { ...rest, recipe }));
   await runLine(run);
@@ -43,12 +42,6 @@ export async function runDemo(flags: StageFlags): Promise<DemoResult> {
   const result = readResult(run, peakMemoryBytes);
   run.log.line(demoTable(run, result));
   return result;
-}
-
-/** Path of a recipe that ships with belay. */
-export function shippedRecipe(name: string): string {
-  const compiled = join(packageRoot, 'dist', 'recipes', `${name}.js`);
-  return existsSync(compiled) ? compiled : join(packageRoot, 'recipes', `${name}.ts`);
 }
 
 function readResult(run: Run, peakMemoryBytes: number): DemoResult {

@@ -7,6 +7,7 @@
 // Does not: choose between this backend and the TypeScript one (backend-select.ts).
 
 import { availableParallelism } from 'node:os';
+import { UserError } from '../base/errors.ts';
 import { type NativeModule, type NativeTarget, nativeLibrary } from '../base/native.ts';
 import type { AdamwStep, AdemamixStep, Backend, Strided } from './backend.ts';
 
@@ -49,7 +50,7 @@ export function nativeBackend(options: { target?: string; threads?: number } = {
   const library = nativeLibrary();
   if ('why' in library) throw new Error(`native backend: ${library.why}`);
   const { module } = library;
-  const target = options.target ?? (process.env['BELAY_TARGET'] || bestTarget(module));
+  const target = options.target ?? (targetFromEnvironment(module) || bestTarget(module));
   const kernels = module.load(target) as Kernels;
   const threads = options.threads ?? threadsFromEnvironment();
   if (threads !== undefined) module.setThreads(threads);
@@ -161,5 +162,17 @@ function threadsFromEnvironment(): number | undefined {
   if (text === undefined || text === '') return undefined;
   const n = Number(text);
   if (Number.isInteger(n) && n >= 1 && n <= 256) return n;
-  throw new Error(`BELAY_THREADS: number of threads, got ${text}, expected a whole number in [1, 256]`);
+  throw new UserError('BELAY_THREADS is no number of threads', { found: text, expected: 'a whole number in 1..256' });
+}
+
+/** The target that BELAY_TARGET forces, or an empty string; one that cannot run is the user's to correct. */
+function targetFromEnvironment(module: NativeModule): string {
+  const name = process.env['BELAY_TARGET'] ?? '';
+  const targets = module.targets();
+  const target = targets.find((candidate) => candidate.name === name);
+  if (name === '' || target?.available) return name;
+  throw new UserError(`BELAY_TARGET=${name} cannot run here`, {
+    found: target ? (target.why ?? 'not available') : 'no such target',
+    expected: targets.flatMap((candidate) => (candidate.available ? [candidate.name] : [])).join(', '),
+  });
 }
