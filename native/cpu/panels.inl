@@ -137,14 +137,25 @@ inline __attribute__((always_inline)) void pack_straight_group(float *out, int64
   }
 }
 
+template <class Format, int PANELS = 4>
+inline void pack_straight_panels(int64_t panels, float *out, int64_t height, const float *source, int64_t ld,
+                                 int64_t rows, int64_t K) {
+  if constexpr (PANELS > 1) {
+    if (panels != PANELS)
+      return pack_straight_panels<Format, PANELS - 1>(panels, out, height, source, ld, rows, K);
+  }
+  pack_straight_group<Format, PANELS>(out, height, source, ld, rows, K);
+}
+
+// All panels, in equal groups of up to four.
 template <class Format>
 inline void pack_straight(float *out, int64_t height, const float *source, int64_t ld, int64_t rows, int64_t K) {
-  constexpr int AT_ONCE = 4;
-  const int64_t panel = height * units<Format>(K);
-  int64_t r = 0;
-  for (; rows - r > (AT_ONCE - 1) * height; r += AT_ONCE * height, out += AT_ONCE * panel)
-    pack_straight_group<Format, AT_ONCE>(out, height, source + r, ld, rows - r, K);
-  for (; r < rows; r += height, out += panel) pack_straight_group<Format, 1>(out, height, source + r, ld, rows - r, K);
+  const int64_t panels = ceil_div(rows, height), groups = ceil_div(panels, 4);
+  for (int64_t group = 0; group < groups; group++) {
+    const int64_t begin = group * panels / groups, end = (group + 1) * panels / groups, r = begin * height;
+    pack_straight_panels<Format>(end - begin, out + r * units<Format>(K), height, source + r, ld,
+                                 smaller(rows - r, (end - begin) * height), K);
+  }
 }
 
 // Units of memory that `rows` rows (columns of B) packed in panels of `height` take, with room for the surplus.
