@@ -26,8 +26,8 @@ export function languageAnswer(name: string): string {
   return `${name}.`;
 }
 
-/** Tokens of the text shown in a question: enough to tell a language, short enough for several questions in a row. */
-export const excerptTokens = 64;
+/** Tokens of the text shown in a question: enough to tell a language, short enough that a row holds several questions. */
+export const excerptTokens = 40;
 
 /** The beginning of a text in about `maxTokens` tokens, never ending inside a character. */
 export function excerptOf(tokenizer: Tokenizer, text: string, maxTokens: number): string {

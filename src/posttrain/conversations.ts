@@ -1,8 +1,8 @@
 // Chat conversations from parallel text: "Which language is this?", and "Give article N in language L".
 //
 // Made from the sections of training documents only, so held-out sections stay held out; deterministic by the seed.
-// Half of the conversations have no system message, as in Apertus' fine-tuning; the others carry the default system
-// text of the released chat template with a date, which is what the model meets in use.
+// Most conversations have no system message, as in Apertus' fine-tuning; a quarter carries the default system text of the
+// released chat template with a date, which is what the model meets in use (that text costs more tokens than a question).
 //
 // Does not: encode; sft-data.ts does.
 import type { Document } from '../base/document.ts';
@@ -36,7 +36,7 @@ export interface ConversationRules {
 }
 
 /** Share of conversations with the default system text of the chat template. */
-export const systemTextShare = 0.5;
+export const systemTextShare = 0.25;
 const defaultPerSection = 2;
 /** Shorter sections (headings, numbers) say too little about their language. */
 const minCharacters = 24;
