@@ -34,10 +34,10 @@ code { font-size: 0.86em; overflow-wrap: anywhere; }
 .legend { display: flex; flex-wrap: wrap; gap: 6px 20px; margin: 4px 0 8px; padding: 0; list-style: none; color: var(--soft); font-size: 0.9rem; }
 .legend i { display: inline-block; width: 12px; height: 12px; border-radius: 3px; margin-right: 7px; vertical-align: -1px; background: var(--one); }
 .legend .two i { background: var(--two); border-radius: 50%; }
-svg { display: block; width: 100%; height: auto; margin-top: 6px; font-family: inherit; }
+svg { display: block; width: 100%; height: auto; overflow: visible; margin-top: 6px; font-family: inherit; }
 .grid { stroke: var(--line); } .edge { fill: none; stroke: var(--soft); stroke-opacity: 0.45; stroke-width: 1.3; }
 .tick, .label, .note, .box-note { fill: var(--soft); font-size: 12px; } .box-note { font-size: 10px; }
-.box { fill: var(--good); stroke: var(--one); stroke-opacity: 0.5; } .box-title { fill: var(--ink); font-size: 11px; font-weight: 600; }
+.box { fill: var(--good); stroke: var(--one); stroke-opacity: 0.5; } .box-title { fill: var(--ink); font-size: 10.5px; font-weight: 600; }
 .line-1, .line-2, .faint-1 { fill: none; stroke: var(--one); stroke-width: 2.2; stroke-linejoin: round; } .line-2 { stroke: var(--two); }
 .faint-1 { stroke-width: 1; stroke-opacity: 0.35; }
 .mark-1 { fill: var(--one); } .mark-2 { fill: var(--two); } .column-1 { fill: var(--one); }
