@@ -308,6 +308,9 @@ template <class Format, bool ROUND>
 void attention_any(const Attention &call) {
   const int64_t rows = larger(2 * NR, QUERIES_PER_BLOCK / call.group() / NR * NR);
   const int64_t blocks = ceil_div(call.Nq, rows);
+  if (blocks == 1 && !tiles_are_cheaper(call, 0, call.Nq, range_of_rows(call.lo, call.hi, 0, call.Nq)))
+    return for_blocks(call.Nq * call.K,
+                      [&](int64_t task) { attention_row<ROUND>(call, task / call.K, task % call.K); });
   // Last rows first: under a causal mask they have the longest ranges, and short blocks fill the end evenly.
   for_blocks(blocks * call.K, [&](int64_t task) {
     const int64_t block = blocks - 1 - task / call.K, kv_head = task % call.K;

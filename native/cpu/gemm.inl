@@ -20,6 +20,9 @@ constexpr int64_t PANELS_PER_BLOCK = 8;
 // Rows up to which reading B once from memory outweighs everything else.
 constexpr int64_t FEW_ROWS = 8;
 
+// Multiply-adds below which a product stays on the calling thread.
+constexpr int64_t TINY = 1 << 18;
+
 struct Matrix {
   const float *data;
   int64_t ld;
@@ -90,6 +93,10 @@ void gemm_packed(const Matrix &A, const Matrix &B, int64_t M, int64_t N, int64_t
     const int64_t wanted = ceil_div(6 * threads, ceil_div(row_panels, PANELS_PER_BLOCK));
     const int64_t column_blocks = larger(1, smaller(wanted, panels / narrowest));
     int64_t *starts = (int64_t *)belay_scratch(SCRATCH_BLOCKS, size_t(row_panels + 1) * sizeof(int64_t));
+    if (M * N * K <= TINY) {  // a few microseconds: waking a thread costs as much
+      multiply_block<Format>(cut, A, 0, M, packed, n, 0, panels, accumulate, C + first, ldc);
+      continue;
+    }
     int64_t row_blocks = 0;
     for (int64_t done = 0; done < row_panels; row_blocks++) {
       starts[row_blocks] = done;
@@ -107,27 +114,26 @@ void gemm_packed(const Matrix &A, const Matrix &B, int64_t M, int64_t N, int64_t
   }
 }
 
-// M rows of A [M,K] against rows of B [N,K]: one pass over B at the speed of memory. ROWS is M.
-template <bool ROUND, int ROWS>
-void few_rows_block(int64_t begin, int64_t end, int64_t K, const float *A, int64_t lda, const float *B, int64_t ldb,
+// ROWS rows of A against rows [begin, end) of B [N,K]: one pass over B at the speed of memory. `a` holds the rows of A
+// as units, `stride` units each, in the order in which B's units come from memory.
+template <class Format, int ROWS>
+void few_rows_block(int64_t begin, int64_t end, int64_t K, const float *a, int64_t stride, const float *B, int64_t ldb,
                     bool accumulate, float *C, int64_t ldc) {
-  constexpr int AT_ONCE = ROWS <= 2 ? 4 : ROWS <= 4 ? 2 : 1;  // rows of B, for independent sums
+  constexpr int AT_ONCE = ROWS <= 2 ? 4 : ROWS <= 4 || W == 16 ? 2 : 1;  // rows of B: independent sums, few spills
+  constexpr int64_t chunk = W * Format::STEP;
   for (int64_t n = begin; n < end; n += AT_ONCE) {
     vf sum[ROWS][AT_ONCE] = {};
     const float *b[AT_ONCE];
     for (int j = 0; j < AT_ONCE; j++) b[j] = B + smaller(n + j, end - 1) * ldb;
-    for (int64_t k = 0; k < K; k += W) {
+    for (int64_t k = 0; k < K; k += chunk) {
       vf x[AT_ONCE];
 #pragma GCC unroll 4
-      for (int j = 0; j < AT_ONCE; j++) {
-        x[j] = load_some(b[j] + k, K - k);
-        if (ROUND) x[j] = round_to_bf16(x[j]);
-      }
+      for (int j = 0; j < AT_ONCE; j++) x[j] = units_of_row<Format>(b[j] + k, K - k);
 #pragma GCC unroll 8
       for (int m = 0; m < ROWS; m++) {
-        const vf a = load_some(A + m * lda + k, K - k);
+        const vf y = load(a + m * stride + k / Format::STEP);
 #pragma GCC unroll 4
-        for (int j = 0; j < AT_ONCE; j++) sum[m][j] = fma(a, x[j], sum[m][j]);
+        for (int j = 0; j < AT_ONCE; j++) sum[m][j] = Format::multiply(y, x[j], sum[m][j]);
       }
     }
     for (int m = 0; m < ROWS; m++)
@@ -138,29 +144,27 @@ void few_rows_block(int64_t begin, int64_t end, int64_t K, const float *A, int64
   }
 }
 
-template <bool ROUND, int ROWS = FEW_ROWS>
-void few_rows_dispatch(int64_t M, int64_t begin, int64_t end, int64_t K, const float *A, int64_t lda, const float *B,
-                       int64_t ldb, bool accumulate, float *C, int64_t ldc) {
+template <class Format, int ROWS = FEW_ROWS>
+void few_rows_dispatch(int64_t M, int64_t begin, int64_t end, int64_t K, const float *a, int64_t stride,
+                       const float *B, int64_t ldb, bool accumulate, float *C, int64_t ldc) {
   if constexpr (ROWS > 1) {
     if (M != ROWS)
-      return few_rows_dispatch<ROUND, ROWS - 1>(M, begin, end, K, A, lda, B, ldb, accumulate, C, ldc);
+      return few_rows_dispatch<Format, ROWS - 1>(M, begin, end, K, a, stride, B, ldb, accumulate, C, ldc);
   }
-  few_rows_block<ROUND, ROWS>(begin, end, K, A, lda, B, ldb, accumulate, C, ldc);
+  few_rows_block<Format, ROWS>(begin, end, K, a, stride, B, ldb, accumulate, C, ldc);
 }
 
-template <bool ROUND>
+template <class Format>
 void few_rows(int64_t M, int64_t N, int64_t K, const float *A, int64_t lda, const float *B, int64_t ldb,
               bool accumulate, float *C, int64_t ldc) {
-  if (ROUND) {  // round the few rows once; B is rounded as it streams by
-    float *rounded = scratch_floats(SCRATCH_ROWS, M * K);
-    for (int64_t m = 0; m < M; m++)
-      for (int64_t k = 0; k < K; k += W)
-        store_some(rounded + m * K + k, round_to_bf16(load_some(A + m * lda + k, K - k)), K - k);
-    A = rounded;
-    lda = K;
-  }
+  constexpr int64_t chunk = W * Format::STEP;
+  const int64_t stride = ceil_div(K, chunk) * W;
+  float *a = scratch_floats(SCRATCH_ROWS, M * stride);
+  for (int64_t m = 0; m < M; m++)
+    for (int64_t k = 0; k < K; k += chunk)
+      store(a + m * stride + k / Format::STEP, units_of_row<Format>(A + m * lda + k, K - k));
   for_ranges(N, round_up(ceil_div(32768, K), 4), [&](int64_t begin, int64_t end) {
-    few_rows_dispatch<ROUND>(M, begin, end, K, A, lda, B, ldb, accumulate, C, ldc);
+    few_rows_dispatch<Format>(M, begin, end, K, a, stride, B, ldb, accumulate, C, ldc);
   });
 }
 
@@ -174,8 +178,8 @@ void gemm(int compute, int transA, int transB, int64_t M, int64_t N, int64_t K, 
   }
   const bool bf16 = compute == BELAY_BF16;
   if (M <= FEW_ROWS && !transA && transB)
-    return bf16 ? few_rows<true>(M, N, K, A, lda, B, ldb, accumulate, C, ldc)
-                : few_rows<false>(M, N, K, A, lda, B, ldb, accumulate, C, ldc);
+    return bf16 ? few_rows<Bf16>(M, N, K, A, lda, B, ldb, accumulate, C, ldc)
+                : few_rows<Plain>(M, N, K, A, lda, B, ldb, accumulate, C, ldc);
   const Matrix a{A, lda, !transA}, b{B, ldb, transB != 0};
   return bf16 ? gemm_packed<Bf16>(a, b, M, N, K, accumulate, C, ldc)
               : gemm_packed<Plain>(a, b, M, N, K, accumulate, C, ldc);
