@@ -8,7 +8,8 @@ import { existsSync, readFileSync } from 'node:fs';
 
 const files = execFileSync('git', ['ls-files'], { encoding: 'utf8' })
   .split('\n')
-  .filter((path) => /\.(ts|mjs|js|cpp|h|inl|py|sh|md)$/.test(path) && !path.startsWith('test/golden/') && existsSync(path))
+  .filter((path) => /\.(ts|mjs|js|cpp|h|inl|py|sh|md)$/.test(path))
+  .filter((path) => !path.startsWith('test/golden/') && existsSync(path))
   .map((path) => ({ path, lines: readFileSync(path, 'utf8').split('\n').length - 1 }));
 
 const isTest = (path) => path.startsWith('test/') || path.endsWith('.test.ts') || path.startsWith('native/check/');

@@ -105,6 +105,25 @@ test('every link to a heading of a page finds it', () => {
   assert.deepEqual(broken, []);
 });
 
+test('files that pages name are there', () => {
+  const below = (dir: string): string[] =>
+    readdirSync(join(packageRoot, dir), { withFileTypes: true }).flatMap((entry) =>
+      entry.isDirectory() ? below(`${dir}/${entry.name}`) : [`${dir}/${entry.name}`],
+    );
+  const files = ['bench', 'bin', 'docs', 'examples', 'native', 'recipes', 'src', 'test'].flatMap(below);
+  const known = (name: string): boolean => files.some((file) => file === name || file.endsWith(`/${name}`));
+  /** Names that stand for a file of the reader. */
+  const examples = /(^|\/)(my-run\.ts|x\.test\.ts|NAME\.inl)$/;
+  const keys = new Set(keysOf(recipeSchema, ''));
+  const missing = pages().flatMap((page) =>
+    [...readFileSync(page, 'utf8').matchAll(/`([\w./-]+\.(?:ts|mjs|cpp|h|inl|py))`/g)]
+      .map(([, name]) => name as string)
+      .filter((name) => !name.startsWith('.') && !keys.has(name) && !examples.test(name) && !known(name))
+      .map((name) => `${relative(packageRoot, page)}: ${name}`),
+  );
+  assert.deepEqual(missing, []);
+});
+
 test('commands on pages name verbs that exist', () => {
   const unknown = pages().flatMap((page) => {
     const text = readFileSync(page, 'utf8');
