@@ -549,6 +549,23 @@ void check_loss(int compute, int64_t N, int64_t D, int64_t V, int coefficients /
                   bf16 ? 5e-2 : 3e-5);
 }
 
+// A large vocabulary is worked off in chunks of rows: two chunks in one call must equal one call for each.
+void check_loss_chunks() {
+  const int64_t N = 300, D = 5, V = 40000;
+  const Floats x = random_floats(N * D), weight = random_floats(V * D), coefficient = random_floats(N);
+  Ints labels(N);
+  for (int32_t &label : labels) label = int32_t(next_random() % V);
+  auto losses = [&](int64_t calls) {
+    Floats loss(N), dx(N * D), dweight(V * D, 0.0f);
+    for (int64_t first = 0; first < N; first += N / calls)
+      kernels->linear_cross_entropy(BELAY_F32, N / calls, D, V, x.data() + first * D, weight.data(),
+                                    labels.data() + first, coefficient.data() + first, loss.data() + first,
+                                    dx.data() + first * D, dweight.data());
+    return Outputs{loss, dx, dweight};
+  };
+  report(losses(1) == losses(2), "linear_cross_entropy in chunks", shape({N, D, V}));
+}
+
 // --- elementwise ---------------------------------------------------------------------------------------------
 
 void check_elementwise(int64_t count) {
@@ -721,6 +738,7 @@ void check_target() {
       check_loss(compute, 5, 8, 2050, coefficients);
     }
   }
+  check_loss_chunks();
   kernels->attention(0, 0, 1, 1, 8, 1.0f, nullptr, 8, nullptr, 8, nullptr, 8, nullptr, nullptr, nullptr, nullptr);
   kernels->linear_cross_entropy(0, 0, 4, 4, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr);
   for (int64_t count : {0, 1, 3, 17, 1000, 40001}) check_xielu(count);
