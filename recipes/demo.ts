@@ -31,23 +31,25 @@ export default defineRecipe({
   pretrain: {
     minutes: 4,
     sequenceLength: 256,
-    batchSize: 16,
+    batchSize: 8,
     peakLearningRate: 2e-3,
     finalLearningRate: 2e-5,
     warmup: 0.05,
     cooldown: 0.3,
-    // Apertus' beta3 0.9999 looks back over more steps than this run has.
-    optimizer: { name: 'ademamix', beta3: 0.999, warmupSteps: 'run' },
-    checkpointEverySteps: 50,
-    validateEverySteps: 50,
+    // Apertus' alpha 8 and beta3 0.9999 look back over more steps than this run has.
+    optimizer: { name: 'ademamix', alpha: 4, beta3: 0.999, warmupSteps: 'run' },
+    checkpointEverySteps: 100,
+    validateEverySteps: 100,
   },
   sft: {
-    minutes: 1,
+    minutes: 1.5,
     sequenceLength: 256,
-    batchSize: 16,
-    peakLearningRate: 1e-3,
-    optimizer: { name: 'ademamix', beta3: 0.99, weightDecay: 0, warmupSteps: 'run' },
-    checkpointEverySteps: 50,
+    batchSize: 8,
+    peakLearningRate: 2e-3,
+    optimizer: { name: 'ademamix', alpha: 4, beta3: 0.99, weightDecay: 0, warmupSteps: 'run' },
+    // The loss is a mean over tokens: a few long articles outweigh many short names.
+    languageQuestionShare: 0.95,
+    checkpointEverySteps: 100,
   },
   evaluate: {},
   memorisation: {

@@ -159,7 +159,8 @@ EXAMPLE
   belay trace out/demo/release/model.safetensors
 
 EXIT CODES
-  0 finished   1 a bug of ours   2 a mistake in the input   75 saved and paused: run again to go on   130 interrupted
+  0 finished   1 a bug of ours   2 a mistake in the input   75 saved and paused: run again to go on
+  3 score: some lines have an error   4 trace: something changed since   130, 140, 143 ended by a signal
 `;
 }
 

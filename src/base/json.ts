@@ -1,6 +1,6 @@
 // JSON values, a canonical text for hashing them, and reading JSON files with errors a person can act on.
 //
-// Does not: validate shapes; schema.ts does.
+// Does not: validate shapes; the callers do, with zod.
 import { readFileSync } from 'node:fs';
 import { UserError } from './errors.ts';
 

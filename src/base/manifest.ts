@@ -161,12 +161,15 @@ export function enclosingArtefact(path: string): string | undefined {
   }
 }
 
+/** What killed or superseded attempts leave beside an artefact. */
+const leftover = /\.(partial|replaced|superseded-\d+)$/;
+
 /** Relative paths of the regular files below `dir`, sorted, without the manifest and the excluded names. */
 function listFiles(dir: string, exclude: readonly string[], below = ''): string[] {
   const paths: string[] = [];
   for (const entry of readdirSync(join(dir, below), { withFileTypes: true })) {
     const path = join(below, entry.name);
-    if (exclude.includes(entry.name) || path === manifestName || entry.name.endsWith('.partial')) continue;
+    if (exclude.includes(entry.name) || path === manifestName || leftover.test(entry.name)) continue;
     if (entry.isDirectory()) paths.push(...listFiles(dir, exclude, path));
     else if (entry.isFile()) paths.push(path);
   }

@@ -135,7 +135,7 @@ const goldfishSchema = z.strictObject({
 });
 
 const pretrainSchema = z.strictObject({
-  /** Steps to take, or a time from which the steps are chosen once, by the measured rate. */
+  /** Steps to take; where null they are chosen once, by the measured rate, to fill `minutes`. */
   steps: count.nullable().default(null),
   minutes: z.number().positive().nullable().default(null),
   /** Tokens per sequence (T). */
@@ -159,7 +159,7 @@ const pretrainSchema = z.strictObject({
   eodLossMask: z.boolean().default(true),
   /** `auto`: bfloat16 where the CPU multiplies it, else float32. */
   compute: z.enum(['auto', 'float32', 'bfloat16']).default('auto'),
-  /** Seconds between checkpoints, or steps. */
+  /** Steps between checkpoints. */
   checkpointEverySteps: count.default(200),
   keepCheckpoints: count.default(2),
   /** Steps between validation losses (0: only at the end). */
@@ -312,13 +312,20 @@ export function recipePart<K extends keyof Recipe>(recipe: Recipe, part: K): Non
   return value as NonNullable<Recipe[K]>;
 }
 
-/** Sets `path=value` (value read as JSON, else as text) in a copy of an unchecked recipe. */
-export function setInRecipe(recipe: Recipe, assignment: string): Recipe {
+/** A copy of a recipe with `path=value` assignments made (values read as JSON, else as text), checked once at the end. */
+export function setInRecipe(recipe: Recipe, assignments: readonly string[]): Recipe {
+  const copy = structuredClone(recipe) as Record<string, unknown>;
+  for (const assignment of assignments) assign(copy, assignment);
+  return parseRecipe(copy, `after --set ${assignments.join(' --set ')}`);
+}
+
+function assign(recipe: Record<string, unknown>, assignment: string): void {
   const match = /^([\w.]+)=(.*)$/s.exec(assignment);
-  if (!match)
+  if (!match) {
     throw new UserError(`--set ${assignment} is not an assignment`, {
       expected: 'path=value, e.g. pretrain.steps=200',
     });
+  }
   const path = (match[1] as string).split('.');
   let value: unknown = match[2];
   try {
@@ -326,10 +333,9 @@ export function setInRecipe(recipe: Recipe, assignment: string): Recipe {
   } catch {
     // Plain words are strings.
   }
-  const copy = structuredClone(recipe) as Record<string, unknown>;
-  let at = copy;
+  let at = recipe;
   for (const key of path.slice(0, -1)) {
-    const next = at[key];
+    const next = Object.hasOwn(at, key) ? at[key] : undefined;
     if (next === null || typeof next !== 'object') {
       throw new UserError(`--set ${assignment}: the recipe has no "${key}" to set something in`, {
         expected: Object.keys(at).join(', '),
@@ -338,7 +344,6 @@ export function setInRecipe(recipe: Recipe, assignment: string): Recipe {
     at = next as Record<string, unknown>;
   }
   at[path.at(-1) as string] = value;
-  return parseRecipe(copy, `after --set ${assignment}`);
 }
 
 function checkShapes(recipe: Recipe, where: string): void {
@@ -360,10 +365,10 @@ function checkShapes(recipe: Recipe, where: string): void {
     ['pretrain', recipe.pretrain],
     ['sft', recipe.sft],
   ] as const) {
-    if (budget && (budget.steps === null) === (budget.minutes === null)) {
+    if (budget && budget.steps === null && budget.minutes === null) {
       throw new UserError(`the recipe ${where} must say how long to train`, {
         found: `${part}.steps ${budget.steps}, ${part}.minutes ${budget.minutes}`,
-        expected: `exactly one of ${part}.steps and ${part}.minutes`,
+        expected: `${part}.steps, or ${part}.minutes to choose them by the measured rate`,
       });
     }
   }

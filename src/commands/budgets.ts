@@ -19,7 +19,7 @@ export function chooseSteps(run: Run, part: 'pretrain' | 'sft', data: (steps: nu
   run.log.line(
     `${part}: ${duration(budget.secondsPerStep)} a step here, so ${minutes} minutes are ${budget.steps} steps (kept in recipe.json)`,
   );
-  run.recipe = { ...run.recipe, [part]: { ...recipe, steps: budget.steps, minutes: null } };
+  run.recipe = { ...run.recipe, [part]: { ...recipe, steps: budget.steps } };
   run.plan.budgets[part] = { minutes, ...budget };
   run.save();
 }

@@ -1,7 +1,8 @@
 // The run folder: where the stages of a run lie, and which recipe it follows.
 //
 // `recipe.json` is the resolved recipe, with the numbers of steps that were chosen once; `plan.json` says from which
-// recipe and from what measured rate. Running again with the same recipe goes on with the saved numbers.
+// recipe and from what measured rate. Running again with the same recipe goes on with the saved numbers, and so do the
+// parts of a changed recipe that did not change.
 //
 // Does not: run stages; line.ts does.
 import { existsSync, mkdirSync } from 'node:fs';
@@ -9,8 +10,7 @@ import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { writeJsonAtomic } from '../base/atomic.ts';
 import { UserError } from '../base/errors.ts';
-import { hashJson } from '../base/hashing.ts';
-import { readJson } from '../base/json.ts';
+import { canonicalJson, readJson } from '../base/json.ts';
 import type { Log } from '../base/progress.ts';
 import { loadRecipe, parseRecipe, type Recipe, setInRecipe } from '../base/recipe.ts';
 
@@ -30,8 +30,8 @@ export const stageFolders = {
 export type StageName = keyof typeof stageFolders;
 
 const planSchema = z.object({
-  /** Hash of the recipe as it was given, before steps were chosen. */
-  given: z.string(),
+  /** The recipe as it was given, before steps were chosen. */
+  given: z.json(),
   /** Where minutes became steps: the rate that was measured. */
   budgets: z.record(
     z.string(),
@@ -95,20 +95,32 @@ export async function openRun(options: OpenRunOptions): Promise<Run> {
       next: 'name a recipe, e.g. --recipe recipes/demo.ts',
     });
   }
-  let given = options.recipe === undefined ? undefined : await loadRecipe(options.recipe);
-  for (const assignment of options.set ?? []) {
-    given = setInRecipe(given ?? parseRecipe(readJson(savedPath), savedPath), assignment);
-  }
-  if (saved) {
-    const plan = planSchema.safeParse(readJson(planPath, 'plan'));
-    if (plan.success && (given === undefined || hashJson(given) === plan.data.given)) {
-      return new Run(dir, parseRecipe(readJson(savedPath), savedPath), plan.data, options);
-    }
+  const plan = existsSync(planPath) ? planSchema.parse(readJson(planPath, 'plan')) : undefined;
+  const before = plan && parseRecipe(plan.given, planPath);
+  let given = options.recipe === undefined ? (before as Recipe) : await loadRecipe(options.recipe);
+  if (options.set && options.set.length > 0) given = setInRecipe(given, options.set);
+  if (saved && plan && before) {
+    const resolved = parseRecipe(readJson(savedPath), savedPath);
+    if (canonicalJson(given) === canonicalJson(before)) return new Run(dir, resolved, plan, options);
     options.log.line(`the recipe of ${dir} changed: stages that depend on the change run again`);
+    const run = new Run(dir, given, { given: given as unknown as RunPlan['given'], budgets: {} }, options);
+    keepBudgets(run, before, resolved, plan);
+    run.save();
+    return run;
   }
-  const recipe = given ?? parseRecipe(readJson(savedPath), savedPath);
   mkdirSync(dir, { recursive: true });
-  const run = new Run(dir, recipe, { given: hashJson(recipe), budgets: {} }, options);
+  const run = new Run(dir, given, { given: given as unknown as RunPlan['given'], budgets: {} }, options);
   run.save();
   return run;
+}
+
+/** Steps chosen before stand where neither the model nor the part that names minutes changed. */
+function keepBudgets(run: Run, before: Recipe, resolved: Recipe, plan: RunPlan): void {
+  if (canonicalJson(run.recipe.model) !== canonicalJson(before.model)) return;
+  for (const part of ['pretrain', 'sft'] as const) {
+    const [now, then, chosen] = [run.recipe[part], before[part], resolved[part]];
+    if (!now || !then || !chosen || canonicalJson(now) !== canonicalJson(then)) continue;
+    run.recipe = { ...run.recipe, [part]: chosen };
+    if (plan.budgets[part]) run.plan.budgets[part] = plan.budgets[part];
+  }
 }

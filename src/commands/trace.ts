@@ -248,7 +248,7 @@ Exit code 0 when nothing differs, 4 when a file or an input changed since.
 
 Example:
   belay trace out/demo/release/model.safetensors
-  belay trace --document udhr/deu_1996 out/demo --json`,
+  belay trace --document https://wide-kiosk.example/texts/deu_1996.html out/demo --json`,
   },
   parameters: {
     flags: {

@@ -4,7 +4,7 @@
 // Most conversations have no system message, as in Apertus' fine-tuning; a quarter carries the default system text of the
 // released chat template with a date, which is what the model meets in use (that text costs more tokens than a question).
 //
-// Does not: encode; sft-data.ts does.
+// Does not: encode; sft.ts does.
 import type { Document } from '../base/document.ts';
 import { Random } from '../base/rng.ts';
 import { excerptOf, excerptTokens, languageAnswer, languageQuestions } from '../evaluate/language-question.ts';

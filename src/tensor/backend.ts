@@ -5,7 +5,7 @@
 // The comments of native/kernels.h are the contract of each method; a method here takes the same arguments in
 // the same order, without strides where the array is contiguous.
 //
-// Does not: know of gradients (autograd.ts), lifetimes (tensor.ts) or models.
+// Does not: know of gradients (ops.ts), lifetimes (tensor.ts) or models.
 
 /** How the operands of matrix products are rounded before they are multiplied (accumulation is float32). */
 export type Compute = 'float32' | 'bfloat16';
@@ -48,7 +48,7 @@ export interface AdamwStep {
 export interface Backend {
   /** `js` (the oracle) or `cpu` (native kernels). */
   readonly name: 'js' | 'cpu';
-  /** Dispatch target whose bits this backend produces: `js`, `portable`, `avx2`, `avx512`, `avx512bf16`, `neon`. */
+  /** Dispatch target whose bits this backend produces: `js`, `portable`, `avx2`, `avx512`, `avx512bf16`. */
   readonly target: string;
   /** Threads that kernels run on. Results do not depend on it. */
   threads: number;
