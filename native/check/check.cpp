@@ -79,14 +79,14 @@ Doubles operands(int compute, const Floats &x) {
 
 // --- comparing -----------------------------------------------------------------------------------------------
 
-// |got - want| <= tolerance * (|want| + mean |want|), and both NaN or the same infinity where not finite.
+// |got - want| <= tolerance * (|want| + mean |want|, at least 0.3), and both NaN or the same infinity where not finite.
 void compare(const std::string &name, const Floats &got, const Doubles &want, double tolerance) {
   if (got.size() != want.size()) return report(false, name, "wrong length");
   double mean = 0;
   int64_t finite = 0;
   for (double x : want)
     if (std::isfinite(x)) mean += fabs(x), finite++;
-  mean = finite ? mean / double(finite) : 0;
+  mean = fmax(finite ? mean / double(finite) : 0, 0.3);
   for (size_t i = 0; i < got.size(); i++) {
     const bool same = std::isnan(want[i])   ? std::isnan(got[i])
                       : std::isinf(want[i]) ? double(got[i]) == want[i]
@@ -158,7 +158,9 @@ void check_gradients(const std::string &name, std::vector<Doubles> inputs, const
 void check_gemm(int compute, bool transA, bool transB, bool accumulate, int64_t M, int64_t N, int64_t K) {
   const int64_t lda = (transA ? M : K) + pick({0, 3}), ldb = (transB ? K : N) + pick({0, 5}), ldc = N + pick({0, 2});
   // The last row of a strided matrix ends where its last element does.
-  auto exact = [](int64_t rows, int64_t columns, int64_t ld) { return rows && columns ? (rows - 1) * ld + columns : 0; };
+  auto exact = [](int64_t rows, int64_t columns, int64_t ld) {
+    return rows && columns ? (rows - 1) * ld + columns : 0;
+  };
   const Floats A = random_floats(transA ? exact(K, M, lda) : exact(M, K, lda));
   const Floats B = random_floats(transB ? exact(N, K, ldb) : exact(K, N, ldb));
   const Floats C = random_floats(exact(M, N, ldc));
@@ -229,7 +231,7 @@ void check_embedding(int64_t N, int64_t D, int64_t V) {
       if (ids[n] != padding) dweight[ids[n] * D + j] += dout[n * D + j];
     }
   compare(name, got[0], out, 0);
-  compare(name + " backward", got[1], dweight, 2e-6);
+  compare(name + " backward", got[1], dweight, 5e-6);
 }
 
 // --- norms ---------------------------------------------------------------------------------------------------
@@ -327,9 +329,10 @@ void check_rope(int64_t N, int64_t H, int64_t K, int64_t hd) {
   const Floats dq = random_floats(N * H * hd), dk = random_floats(N * K * hd);
   const std::string name = "qk_norm_rope " + shape({N, H, K, hd});
   const Outputs got = run(name, [&] {
-    Floats q(N * H * hd), k(N * K * hd), rstd(N * (H + K)), dqkv(N * width, 0.0f), dqweight(hd, 0.0f), dkweight(hd, 0.0f);
-    kernels->qk_norm_rope(N, H, K, hd, qkv.data(), qweight.data(), kweight.data(), eps, s.cosine.data(), s.sine.data(),
-                          s.positions.data(), q.data(), k.data(), rstd.data());
+    Floats q(N * H * hd), k(N * K * hd), rstd(N * (H + K)), dqkv(N * width, 0.0f);
+    Floats dqweight(hd, 0.0f), dkweight(hd, 0.0f);
+    kernels->qk_norm_rope(N, H, K, hd, qkv.data(), qweight.data(), kweight.data(), eps, s.cosine.data(),
+                          s.sine.data(), s.positions.data(), q.data(), k.data(), rstd.data());
     kernels->qk_norm_rope_backward(N, H, K, hd, qkv.data(), qweight.data(), kweight.data(), rstd.data(),
                                    s.cosine.data(), s.sine.data(), s.positions.data(), dq.data(), dk.data(),
                                    dqkv.data(), dqweight.data(), dkweight.data());
@@ -405,9 +408,9 @@ void check_attention(int compute, int64_t B, int64_t T, int64_t H, int64_t K, in
     Floats out(N * H * hd), lse(N * H), dq(N * H * hd), dk(N * K * hd), dv(v.size(), 7.0f);
     kernels->attention(compute, N, H, K, hd, float(scale), q.data(), H * hd, k.data(), K * hd, v.data(), width,
                        r.lo.data(), r.hi.data(), out.data(), lse.data());
-    kernels->attention_backward(compute, B, T, H, K, hd, float(scale), q.data(), H * hd, k.data(), K * hd, v.data(),
-                                width, r.lo.data(), r.hi.data(), out.data(), lse.data(), dout.data(), dq.data(),
-                                dk.data(), dv.data(), width);
+    kernels->attention_backward(compute, B, T, H, K, hd, float(scale), q.data(), H * hd, k.data(), K * hd,
+                                v.data(), width, r.lo.data(), r.hi.data(), out.data(), lse.data(), dout.data(),
+                                dq.data(), dk.data(), dv.data(), width);
     return Outputs{out, lse, dq, dk, dv};
   });
   Doubles lse(N * H);
@@ -423,7 +426,9 @@ void check_attention(int compute, int64_t B, int64_t T, int64_t H, int64_t K, in
   report(untouched, name, "wrote outside dv");
   check_gradients(name, {widen(q), widen(k), widen(v)}, {got[2], got[3], dv},
                   [&](const std::vector<Doubles> &in) {
-                    return dot(plain_attention(N, H, K, hd, scale, in[0], H * hd, in[1], K * hd, in[2], width, r), dout);
+                    const Doubles out =
+                        plain_attention(N, H, K, hd, scale, in[0], H * hd, in[1], K * hd, in[2], width, r);
+                    return dot(out, dout);
                   },
                   // Where a query sees one key its score has no gradient: what is left is the rounding of dP - delta.
                   bf16 ? 6e-2 : 3e-5, bf16 ? 3e-2 : 3e-6);
@@ -477,7 +482,8 @@ void check_xielu(int64_t count) {
   const Outputs got = run(name, [&] {
     Floats out(count), dx = dout, dp(1, 0.0f), dn(1, 0.0f);
     kernels->xielu(count, x.data(), &alpha_p, &alpha_n, beta, eps, out.data());
-    kernels->xielu_backward(count, x.data(), &alpha_p, &alpha_n, beta, eps, dx.data(), dx.data(), dp.data(), dn.data());
+    kernels->xielu_backward(count, x.data(), &alpha_p, &alpha_n, beta, eps, dx.data(), dx.data(), dp.data(),
+                            dn.data());
     return Outputs{out, dx, dp, dn};
   });
   const Doubles want = plain_xielu(widen(x), alpha_p, alpha_n, beta, eps);
@@ -618,8 +624,8 @@ void check_optimizers(int64_t count) {
   const std::string name = "optimizers " + shape({count});
   const Outputs got = run(name, [&] {
     Floats p1 = p, f = m1, s = m2, q = v, p2 = p, m = m1, w = v;
-    kernels->ademamix(count, p1.data(), g.data(), f.data(), s.data(), q.data(), clip, lr, b1, b2, b3, alpha, eps, decay,
-                      c1, c2);
+    kernels->ademamix(count, p1.data(), g.data(), f.data(), s.data(), q.data(), clip, lr, b1, b2, b3, alpha, eps,
+                      decay, c1, c2);
     kernels->adamw(count, p2.data(), g.data(), m.data(), w.data(), clip, lr, b1, b2, eps, decay, c1, c2);
     return Outputs{p1, f, s, q, p2, m, w};
   });
@@ -708,6 +714,7 @@ void check_pool() {
 }
 
 void check_target() {
+  state = 88172645463325252ull;  // the same cases for every target
   check_gemms();
   for (int64_t N : {0, 1, 5, 300})
     for (int64_t D : {1, 17, 64, 200}) check_embedding(N, D, pick({1, 3, 50}));

@@ -77,16 +77,14 @@ void probabilities(const AttentionBackward &call, int64_t row, int64_t rows, int
         if (i + e >= rows) continue;
         const int64_t n = row + i + e, at = (i + e) * NR + side * W;
         vf x = exp(fma(load(p + at), factor, set1(-call.lse[n * call.H + head])));
+        vf dx = x * (load(ds + at) - set1(call.delta[n * call.H + head])) * factor;
         if (masked) {
           const vm visible = both(lessi(set1i(call.lo[n] - 1), key), lessi(key, set1i(call.hi[n])));
           x = select(visible, x, vf{});
+          dx = select(visible, dx, vf{});
         }
         probability[e] = x;
-        gradient[e] = x * (load(ds + at) - set1(call.delta[n * call.H + head])) * factor;
-        if (masked) {
-          const vm visible = both(lessi(set1i(call.lo[n] - 1), key), lessi(key, set1i(call.hi[n])));
-          gradient[e] = select(visible, gradient[e], vf{});
-        }
+        gradient[e] = dx;
         store(ds_plain + (i + e) * BACKWARD_KEYS + side * W, gradient[e]);
       }
       const int64_t to = i / Format::STEP * NR + side * W;
@@ -207,8 +205,8 @@ void backward_any(AttentionBackward call) {
     for (int64_t i = begin * call.H; i < end * call.H; i++) {
       vf dot = {};
       for (int64_t d = 0; d < call.hd; d += W)
-        dot = fma(load_some(call.dout + i * call.hd + d, call.hd - d), load_some(call.out + i * call.hd + d, call.hd - d),
-                  dot);
+        dot = fma(load_some(call.dout + i * call.hd + d, call.hd - d),
+                  load_some(call.out + i * call.hd + d, call.hd - d), dot);
       delta[i] = sum_lanes(dot);
     }
   });

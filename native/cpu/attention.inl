@@ -213,14 +213,14 @@ void attention_block(const Attention &call, int64_t row, int64_t row_end, int64_
       // Only the panels of keys that some row of this tile sees.
       const int64_t begin = larger(0, one.range.lo - first) / MR * MR, end = smaller(keys, one.range.hi - first);
       for (int64_t j = begin; j < end; j += MR)
-        ::tile<Format>(smaller(MR, end - j), hd_units, packed_k + j * hd_units, one.q, scores + (j - begin) * NR, NR, NR,
-                     false);
+        ::tile<Format>(smaller(MR, end - j), hd_units, packed_k + j * hd_units, one.q, scores + (j - begin) * NR, NR,
+                       NR, false);
       const bool masked = one.common.lo > first + begin || one.common.hi < first + end;
       softmax_tile<Format>(one, hd, call.scale, scores, end - begin, first + begin, masked);
       const int64_t panel_units = units<Format>(keys), skipped = begin / Format::STEP;
       for (int64_t d = 0; d < hd; d += MR)
-        ::tile<Format>(smaller(MR, hd - d), units<Format>(end - begin), packed_v + d * panel_units + skipped * MR, scores,
-                     one.sum + d * NR, NR, NR, true);
+        ::tile<Format>(smaller(MR, hd - d), units<Format>(end - begin), packed_v + d * panel_units + skipped * MR,
+                       scores, one.sum + d * NR, NR, NR, true);
     }
   }
   for (int64_t t = 0; t < tiles; t++) finish_tile(call, all[t]);

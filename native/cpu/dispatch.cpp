@@ -40,7 +40,8 @@ const Target targets[] = {
     {"avx512bf16", belay_target_avx512bf16, has_avx512bf16,
      "This processor lacks AVX-512 with the BF16 extension (Intel Cooper Lake or Sapphire Rapids, AMD Zen 4, "
      "and newer)."},
-    {"avx512", belay_target_avx512, has_avx512, "This processor or its operating system lacks AVX-512 (F, BW, VL and DQ)."},
+    {"avx512", belay_target_avx512, has_avx512,
+     "This processor or its operating system lacks AVX-512 (F, BW, VL and DQ)."},
     {"avx2", belay_target_avx2, has_avx2, "This processor or its operating system lacks AVX2 with FMA."},
 #endif
     {"portable", belay_target_portable, always, ""},

@@ -18,7 +18,8 @@ struct Average {
 void ademamix(int64_t count, float *p, const float *g, float *m1, float *m2, float *v, double clip, double lr,
               double b1, double b2, double b3, double alpha, double eps, double decay, double c1, double c2) {
   const Average fast(b1), slow(b3), square(b2);
-  const vf factor = set1(float(clip)), inverse_c1 = set1(float(1 / c1)), inverse_root_c2 = set1(float(1 / ::sqrt(c2)));
+  const vf factor = set1(float(clip));
+  const vf inverse_c1 = set1(float(1 / c1)), inverse_root_c2 = set1(float(1 / ::sqrt(c2)));
   const vf slow_weight = set1(float(alpha)), epsilon = set1(float(eps));
   const vf rate = set1(float(lr)), decay_rate = set1(float(lr * decay));
   for_ranges(count, OPTIMIZER_BLOCK, [&](int64_t begin, int64_t end) {
