@@ -28,7 +28,7 @@ extern "C" {
 enum BelayCompute { BELAY_F32 = 0, BELAY_BF16 = 1 };
 
 typedef struct BelayKernels {
-  // "portable", "avx2", "avx512" or "avx512bf16" (x86-64); "portable" or "neon" elsewhere.
+  // "portable", "avx2", "avx512" or "avx512bf16" (x86-64); "portable" elsewhere.
   const char *target;
 
   // --- matrix products -------------------------------------------------------------------------------------
