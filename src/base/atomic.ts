@@ -1,6 +1,8 @@
 // Files and folders that exist whole or not at all: written aside, flushed to the disk, renamed.
 //
-// A kill at any moment leaves either the old state or the new one, plus at most a `.partial` that the next run removes.
+// A kill at any moment leaves the old file or the new one, plus at most a `.partial` that the next run removes. Folders
+// cannot be swapped in one call: a kill between the two renames leaves the old one as `.replaced`, and `recoverFolder`,
+// which every reader calls first, puts it back.
 //
 // Does not: lock. Every path has one writer.
 import {
@@ -37,8 +39,17 @@ export function writeJsonAtomic(path: string, value: unknown): void {
   writeFileAtomic(path, `${JSON.stringify(value, null, 2)}\n`);
 }
 
+/** Undoes what a kill inside `commitFolder` left: the old folder is put back, or removed where the new one is there. */
+export function recoverFolder(dir: string): void {
+  const old = `${dir}.replaced`;
+  if (!existsSync(old)) return;
+  if (existsSync(dir)) rmSync(old, { recursive: true, force: true });
+  else renameSync(old, dir);
+}
+
 /** An empty folder `<dir>.partial` to build in; what an earlier, killed attempt left there is removed. */
 export function beginFolder(dir: string): string {
+  recoverFolder(dir);
   const aside = `${dir}.partial`;
   rmSync(aside, { recursive: true, force: true });
   mkdirSync(aside, { recursive: true });
@@ -50,7 +61,6 @@ export function commitFolder(dir: string): void {
   const aside = `${dir}.partial`;
   syncTree(aside);
   const old = `${dir}.replaced`;
-  rmSync(old, { recursive: true, force: true });
   if (existsSync(dir)) renameSync(dir, old);
   renameSync(aside, dir);
   syncFolder(dirname(dir));
@@ -67,7 +77,8 @@ export function syncTree(dir: string): void {
   syncFolder(dir);
 }
 
-function syncFolder(path: string): void {
+/** fsync of one file or folder: a rename in a folder is on the disk only once the folder is flushed. */
+export function syncFolder(path: string): void {
   const handle = openSync(path, 'r');
   try {
     fsyncSync(handle);

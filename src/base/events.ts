@@ -9,9 +9,10 @@ import { dirname } from 'node:path';
 import { writeFileAtomic } from './atomic.ts';
 import type { Json } from './json.ts';
 
-/** Appends one line `{time, event, ...fields}`. */
+/** Appends one line `{time, event, ...fields}`; a line torn by a kill before it is ended first. */
 export function appendEvent(path: string, event: string, fields: Readonly<Record<string, Json>> = {}): void {
   mkdirSync(dirname(path), { recursive: true });
+  if (existsSync(path) && !/(^|\n)$/.test(readFileSync(path, 'utf8'))) appendFileSync(path, '\n');
   appendFileSync(path, `${JSON.stringify({ time: new Date().toISOString(), event, ...fields })}\n`);
 }
 
@@ -20,13 +21,19 @@ export function appendMetrics(path: string, fields: Readonly<Record<string, Json
   appendFileSync(path, `${JSON.stringify(fields)}\n`);
 }
 
-/** The whole lines of a JSON-lines file; a last line cut by a kill is left out. */
+/** The whole lines of a JSON-lines file; a line torn by a kill or a full disk is left out. */
 export function readLines<T>(path: string): T[] {
   if (!existsSync(path)) return [];
   const text = readFileSync(path, 'utf8');
   const lines = text.split('\n');
   lines.pop();
-  return lines.filter((line) => line !== '').map((line) => JSON.parse(line) as T);
+  return lines.flatMap((line) => {
+    try {
+      return [JSON.parse(line) as T];
+    } catch {
+      return [];
+    }
+  });
 }
 
 /** Keeps the lines that satisfy `keep` (and drops a last line cut by a kill). */

@@ -361,6 +361,18 @@ function checkShapes(recipe: Recipe, where: string): void {
     }
     if (model.headDim % 2 !== 0) fail('RoPE turns pairs', `headDim ${model.headDim}`, 'an even headDim');
   }
+  if (recipe.tokenizer && recipe.tokenizer.vocabularySize > recipe.model.vocabularySize) {
+    throw new UserError(`the recipe ${where} has more tokens than the model can tell apart`, {
+      found: `tokenizer.vocabularySize ${recipe.tokenizer.vocabularySize}, model.vocabularySize ${recipe.model.vocabularySize}`,
+      expected: 'a tokenizer of at most the size of the model',
+    });
+  }
+  if (recipe.memorisation && (recipe.data?.source.kind !== 'udhr' || !recipe.data.plant)) {
+    throw new UserError(`the recipe ${where} asks for memorisation side runs, but plants no probes`, {
+      found: `data.source.kind ${recipe.data?.source.kind}, data.plant ${recipe.data?.plant ? 'set' : 'none'}`,
+      expected: 'data.source.kind udhr with data.plant, or no part "memorisation"',
+    });
+  }
   for (const [part, budget] of [
     ['pretrain', recipe.pretrain],
     ['sft', recipe.sft],

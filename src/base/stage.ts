@@ -5,12 +5,12 @@
 // folder and goes on from what it finds there.
 //
 // Does not: know what any stage does, or in which order they run; commands/ does.
-import { existsSync, mkdirSync, readdirSync, renameSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { beginFolder, commitFolder, writeJsonAtomic } from './atomic.ts';
+import { beginFolder, commitFolder, recoverFolder, writeJsonAtomic } from './atomic.ts';
 import { canonicalJson, type Json, readJson } from './json.ts';
 import { hashJson } from './hashing.ts';
-import { checkFiles, findManifest, type Manifest, readManifest, writeManifest } from './manifest.ts';
+import { checkFiles, findManifest, type Manifest, manifestName, readManifest, writeManifest } from './manifest.ts';
 
 export interface StageOptions {
   readonly dir: string;
@@ -42,6 +42,7 @@ export async function runStage(options: StageOptions): Promise<StageResult> {
   const inputIds = Object.entries(inputs)
     .map(([name, path]) => ({ name, id: readManifest(path).id }))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
+  recoverFolder(dir);
   const existing = findManifest(dir);
   if (existing && isUpToDate(existing, options, inputIds) && checkFiles(dir, existing, false).length === 0) {
     options.onStart?.('skip');
@@ -59,7 +60,7 @@ export async function runStage(options: StageOptions): Promise<StageResult> {
   }
 
   const key = hashJson({ kind, version, recipe, inputs: inputIds });
-  const resuming = claimFolder(dir, key, existing !== undefined);
+  const resuming = claimFolder(dir, key);
   options.onStart?.(resuming ? 'resume' : 'run');
   const facts = await options.run(dir);
   const manifest = writeManifest(dir, { ...make, exclude: [...(options.exclude ?? []), attemptName], facts });
@@ -68,11 +69,18 @@ export async function runStage(options: StageOptions): Promise<StageResult> {
 
 const attemptName = 'stage.json';
 
-/** True when `dir` holds an unfinished attempt at the same work; anything else there is moved to `<dir>.superseded-N`. */
-function claimFolder(dir: string, key: string, finished: boolean): boolean {
+/**
+ * True when `dir` holds an attempt at the same work, unfinished or damaged since; anything else there is moved to
+ * `<dir>.superseded-N`.
+ */
+function claimFolder(dir: string, key: string): boolean {
   const path = join(dir, attemptName);
   if (existsSync(dir) && readdirSync(dir).length > 0) {
-    if (!finished && existsSync(path) && (readJson(path, 'stage record') as { key?: string }).key === key) return true;
+    if (existsSync(path) && (readJson(path, 'stage record') as { key?: string }).key === key) {
+      // From here on the folder is unfinished again, whatever it was.
+      rmSync(join(dir, manifestName), { force: true });
+      return true;
+    }
     for (let n = 1; ; n++) {
       const aside = `${dir}.superseded-${n}`;
       if (existsSync(aside)) continue;

@@ -17,9 +17,9 @@ export function chooseSteps(run: Run, part: 'pretrain' | 'sft', data: (steps: nu
   const budget = measureBudget(engine, modelConfig(run.recipe.model), data(100), recipe.optimizer, minutes);
   engine.memory.trim();
   run.log.line(
-    `${part}: ${duration(budget.secondsPerStep)} a step here, so ${minutes} minutes are ${budget.steps} steps (kept in recipe.json)`,
+    `${part}: ${duration(budget.secondsPerStep)} a step here, so ${minutes} minutes are ${budget.steps} steps (kept in plan.json)`,
   );
   run.recipe = { ...run.recipe, [part]: { ...recipe, steps: budget.steps } };
-  run.plan.budgets[part] = { minutes, ...budget };
+  run.budgets[part] = { minutes, ...budget };
   run.save();
 }

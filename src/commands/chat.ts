@@ -15,7 +15,7 @@ import type { SampleOptions } from '../generate/sample.ts';
 import { StreamDecoder } from '../tokenizer/bpe.ts';
 import { encodeChat, type Message } from '../tokenizer/chat-format.ts';
 import { ASSISTANT_END } from '../tokenizer/special-tokens.ts';
-import { realNumber, wholeNumber } from './flags.ts';
+import { type SampleFlags, sampleFlags, wholeNumber } from './flags.ts';
 import { type ModelFolder, openModelFolder } from './model-folder.ts';
 
 export interface ChatSettings extends SampleOptions {
@@ -110,16 +110,11 @@ export function openChat(model: string, settings: ChatSettings & { readonly thre
   return new Chat(openModelFolder(model, { threads: settings.threads }), settings);
 }
 
-interface Flags {
+interface Flags extends SampleFlags {
   readonly model: string;
   readonly message?: string;
   readonly system?: string;
   readonly maxTokens: number;
-  readonly temperature: number;
-  readonly topP: number;
-  readonly topK: number;
-  readonly seed: number;
-  readonly threads?: number;
   readonly json: boolean;
 }
 
@@ -190,11 +185,7 @@ Example:
       message: { kind: 'parsed', parse: String, brief: 'answer this and end', placeholder: 'TEXT', optional: true },
       system: { kind: 'parsed', parse: String, brief: 'system message', placeholder: 'TEXT', optional: true },
       maxTokens: { kind: 'parsed', parse: wholeNumber(1), brief: 'tokens of an answer at most', default: '512' },
-      temperature: { kind: 'parsed', parse: realNumber(0, 100), brief: '0: the most likely token', default: '0' },
-      topP: { kind: 'parsed', parse: realNumber(0, 1, true), brief: 'nucleus of this probability', default: '1' },
-      topK: { kind: 'parsed', parse: wholeNumber(0), brief: 'only the k most likely (0: all)', default: '0' },
-      seed: { kind: 'parsed', parse: wholeNumber(0), brief: 'decides the draws', default: '28' },
-      threads: { kind: 'parsed', parse: wholeNumber(1, 256), brief: 'threads (default: all cores)', optional: true },
+      ...sampleFlags,
       json: { kind: 'boolean', brief: 'JSON lines instead of text', default: false },
     },
   },

@@ -6,14 +6,14 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildCommand } from '@stricli/core';
-import { appendEvent, readLines } from '../base/events.ts';
+import { readLines } from '../base/events.ts';
 import { readJson } from '../base/json.ts';
 import { type Manifest, readManifest } from '../base/manifest.ts';
 import { amount, duration } from '../base/progress.ts';
 import type { MemorisationSummary } from '../evaluate/memorisation.ts';
 import { finishRun, runLine, stagesUpTo } from './line.ts';
 import { memorisationName } from './memorisation-stage.ts';
-import { openRun, type Run } from './run-folder.ts';
+import { openRun, planName, type Run } from './run-folder.ts';
 import { watchSignals } from './signals.ts';
 import { runOptions, type StageFlags, stageFlags } from './stage-verb.ts';
 
@@ -32,21 +32,21 @@ export interface DemoResult {
 /** Runs the whole line in a run folder (docs/run-folder.md) and returns what the stages measured. */
 export async function runDemo(flags: StageFlags): Promise<DemoResult> {
   watchSignals();
-  const recipe = flags.recipe ?? (existsSync(join(flags.out, 'recipe.json')) ? undefined : 'demo');
+  const recipe = flags.recipe ?? (existsSync(join(flags.out, planName)) ? undefined : 'demo');
   const { recipe: _none, ...rest } = flags;
   const run = await openRun(runOptions(recipe === undefined ? rest : { ...rest, recipe }));
   await runLine(run);
   await finishRun(run);
-  const peakMemoryBytes = process.resourceUsage().maxRSS * 1024;
-  appendEvent(run.eventsPath, 'line', { peakMemoryBytes });
-  const result = readResult(run, peakMemoryBytes);
+  const result = readResult(run);
   run.log.line(demoTable(run, result));
   return result;
 }
 
-function readResult(run: Run, peakMemoryBytes: number): DemoResult {
+function readResult(run: Run): DemoResult {
   const names = stagesUpTo(run.recipe);
-  const events = readLines<{ event: string; stage?: string; seconds?: number }>(run.eventsPath);
+  const events = readLines<{ event: string; stage?: string; seconds?: number; peakMemoryBytes?: number }>(
+    run.eventsPath,
+  );
   const seconds = Object.fromEntries(
     events.flatMap(({ event, stage, seconds: took }) =>
       event === 'stage' && stage !== undefined ? [[stage, took ?? 0]] : [],
@@ -57,7 +57,7 @@ function readResult(run: Run, peakMemoryBytes: number): DemoResult {
     release: run.folder('release'),
     report: join(run.dir, 'report.html'),
     seconds,
-    peakMemoryBytes,
+    peakMemoryBytes: Math.max(0, ...events.map((event) => event.peakMemoryBytes ?? 0)),
     facts: Object.fromEntries(names.map((name) => [name, readManifest(run.folder(name)).facts])),
   };
 }

@@ -1,4 +1,4 @@
-// Parsers of flag values, so that every verb words a wrong number alike.
+// Flags and parsers of flag values that verbs share, so that every verb words a wrong number alike.
 //
 // Does not: know any verb.
 import { UserError } from '../base/errors.ts';
@@ -22,6 +22,23 @@ export function realNumber(low: number, high: number, open = false): (text: stri
     throw new UserError(`expected a number ${above}${Number.isFinite(high) ? ` and at most ${high}` : ''}`);
   };
 }
+
+/** What the verbs that sample have in common. */
+export interface SampleFlags {
+  readonly temperature: number;
+  readonly topP: number;
+  readonly topK: number;
+  readonly seed: number;
+  readonly threads?: number;
+}
+
+export const sampleFlags = {
+  temperature: { kind: 'parsed', parse: realNumber(0, 100), brief: '0: the most likely token', default: '0' },
+  topP: { kind: 'parsed', parse: realNumber(0, 1, true), brief: 'nucleus of this probability', default: '1' },
+  topK: { kind: 'parsed', parse: wholeNumber(0), brief: 'only the k most likely (0: all)', default: '0' },
+  seed: { kind: 'parsed', parse: wholeNumber(0), brief: 'decides the draws', default: '28' },
+  threads: { kind: 'parsed', parse: wholeNumber(1, 256), brief: 'threads (default: all cores)', optional: true },
+} as const;
 
 /** Token ids separated by commas or spaces. */
 export function tokenIds(text: string): number[] {

@@ -5,7 +5,7 @@ import { buildCommand } from '@stricli/core';
 import { UserError } from '../base/errors.ts';
 import { type Finish, generate } from '../generate/generate.ts';
 import { StreamDecoder } from '../tokenizer/bpe.ts';
-import { realNumber, tokenIds, wholeNumber } from './flags.ts';
+import { type SampleFlags, sampleFlags, tokenIds, wholeNumber } from './flags.ts';
 import { openModelFolder } from './model-folder.ts';
 
 export interface GenerateTextOptions {
@@ -84,16 +84,11 @@ function given<T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], un
   };
 }
 
-interface Flags {
+interface Flags extends SampleFlags {
   readonly model: string;
   readonly prompt?: string;
   readonly ids?: number[];
   readonly maxTokens: number;
-  readonly temperature: number;
-  readonly topP: number;
-  readonly topK: number;
-  readonly seed: number;
-  readonly threads?: number;
   readonly json: boolean;
 }
 
@@ -112,11 +107,7 @@ Example:
       prompt: { kind: 'parsed', parse: String, brief: 'text to continue', placeholder: 'TEXT', optional: true },
       ids: { kind: 'parsed', parse: tokenIds, brief: 'token ids to continue', placeholder: '1,2,3', optional: true },
       maxTokens: { kind: 'parsed', parse: wholeNumber(0), brief: 'new tokens at most', default: '128' },
-      temperature: { kind: 'parsed', parse: realNumber(0, 100), brief: '0: the most likely token', default: '0' },
-      topP: { kind: 'parsed', parse: realNumber(0, 1, true), brief: 'nucleus of this probability', default: '1' },
-      topK: { kind: 'parsed', parse: wholeNumber(0), brief: 'only the k most likely (0: all)', default: '0' },
-      seed: { kind: 'parsed', parse: wholeNumber(0), brief: 'decides the draws', default: '28' },
-      threads: { kind: 'parsed', parse: wholeNumber(1, 256), brief: 'threads (default: all cores)', optional: true },
+      ...sampleFlags,
       json: { kind: 'boolean', brief: 'one JSON object instead of the text', default: false },
     },
   },

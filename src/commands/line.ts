@@ -24,7 +24,7 @@ import { makeEngine } from './engine.ts';
 import { memorisationStage } from './memorisation-stage.ts';
 import { pretrainData, pretrainStage } from './pretrain-stage.ts';
 import { writeReport } from './report.ts';
-import { type Run, type StageName, stageFolders } from './run-folder.ts';
+import { lockName, planName, type Run, type StageName, stageFolders } from './run-folder.ts';
 import { readSftData, sftStage } from './sft-stage.ts';
 import { announce, timed } from './stages.ts';
 
@@ -188,7 +188,7 @@ export async function finishRun(run: Run): Promise<void> {
     recipe: run.recipe as unknown as Json,
     inputs,
     facts: {},
-    exclude: [...Object.values(stageFolders), 'events.jsonl', 'plan.json', 'report.html'],
+    exclude: [...Object.values(stageFolders), 'events.jsonl', planName, lockName, 'report.html'],
   });
 }
 

@@ -45,7 +45,11 @@ export async function memorisationStage(run: Run): Promise<StageResult> {
     dir: run.folder('memorisation'),
     kind: 'memorisation',
     version: 1,
-    recipe: { memorisation: recipe, seed: run.recipe.seed } as unknown as Json,
+    recipe: {
+      memorisation: recipe,
+      seed: run.recipe.seed,
+      vocabularySize: run.recipe.model.vocabularySize,
+    } as unknown as Json,
     inputs: { source: run.folder('source'), documents: run.folder('documents'), tokenizer: run.folder('tokenizer') },
     resumable: true,
     exclude: ['tokens'],

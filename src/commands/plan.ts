@@ -17,6 +17,7 @@ import {
 } from '../model/arithmetic.ts';
 import type { Compute } from '../tensor/backend.ts';
 import { selectedBackend } from '../tensor/backend-select.ts';
+import { computeOn } from './engine.ts';
 
 export interface Plan {
   readonly recipe: string;
@@ -141,7 +142,7 @@ function planCluster(hardware: NonNullable<Recipe['hardware']>, flopsPerToken: n
 /** Times matrix products for about a quarter of a second (one product where the slow backend runs). */
 function measureRate(wanted: 'auto' | Compute): Omit<MachinePlan, 'days'> {
   const { backend } = selectedBackend();
-  const compute = wanted === 'auto' ? (backend.target === 'avx512bf16' ? 'bfloat16' : 'float32') : wanted;
+  const compute = computeOn(backend, wanted);
   const n = backend.name === 'js' ? 128 : 512;
   const matrix = (): { data: Float32Array; offset: number; stride: number } => ({
     data: new Float32Array(backend.allocate(4 * n * n), 0, n * n).fill(0.5),

@@ -18,7 +18,7 @@ import type { PretrainRecipe } from '../base/recipe.ts';
 import { EOS } from '../tokenizer/special-tokens.ts';
 import { makeEngine } from './engine.ts';
 import type { Run } from './run-folder.ts';
-import { announce } from './stages.ts';
+import { announce, whatMakesBits } from './stages.ts';
 import { watchSignals } from './signals.ts';
 
 /** The batches of pretraining: step s reads samples s*B .. (s+1)*B - 1 of the shuffled corpus. */
@@ -56,7 +56,7 @@ export async function pretrainStage(run: Run, validate?: (model: Apertus) => num
     dir: run.folder('pretrain'),
     kind: 'model',
     version: 1,
-    recipe: { model: sizes, pretrain: recipe, seed } as unknown as Json,
+    recipe: { model: sizes, pretrain: whatMakesBits(recipe), seed } as unknown as Json,
     inputs: { tokens: run.folder('tokens'), tokenizer: run.folder('tokenizer') },
     resumable: true,
     exclude: runFiles,

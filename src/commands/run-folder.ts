@@ -1,7 +1,7 @@
 // The run folder: where the stages of a run lie, and which recipe it follows.
 //
-// `recipe.json` is the resolved recipe, with the numbers of steps that were chosen once; `plan.json` says from which
-// recipe and from what measured rate. Running again with the same recipe goes on with the saved numbers, and so do the
+// `plan.json` holds the recipe as it was given, the one that is followed (with the numbers of steps that were chosen
+// once) and the measured rates; `recipe.json` is a copy of the one that is followed. Running again with the same recipe goes on with the saved numbers, and so do the
 // parts of a changed recipe that did not change.
 //
 // Does not: run stages; line.ts does.
@@ -11,6 +11,7 @@ import { z } from 'zod';
 import { writeJsonAtomic } from '../base/atomic.ts';
 import { UserError } from '../base/errors.ts';
 import { canonicalJson, readJson } from '../base/json.ts';
+import { takeLock } from '../base/lock.ts';
 import type { Log } from '../base/progress.ts';
 import { loadRecipe, parseRecipe, type Recipe, setInRecipe } from '../base/recipe.ts';
 
@@ -32,13 +33,18 @@ export type StageName = keyof typeof stageFolders;
 const planSchema = z.object({
   /** The recipe as it was given, before steps were chosen. */
   given: z.json(),
+  /** The recipe that is followed; `recipe.json` is a copy of it for people and other verbs. */
+  resolved: z.json(),
   /** Where minutes became steps: the rate that was measured. */
   budgets: z.record(
     z.string(),
     z.object({ minutes: z.number(), steps: z.int(), secondsPerStep: z.number(), tokensPerSecond: z.number() }),
   ),
 });
-export type RunPlan = z.infer<typeof planSchema>;
+type PlanFile = z.infer<typeof planSchema>;
+
+/** File of a run folder that says what is followed and why; a folder without one is not a run folder yet. */
+export const planName = 'plan.json';
 
 export interface OpenRunOptions {
   /** The run folder. */
@@ -56,13 +62,16 @@ export class Run {
   readonly dir: string;
   readonly log: Log;
   readonly allowOtherTarget: boolean;
+  /** What is followed. */
   recipe: Recipe;
-  readonly plan: RunPlan;
+  readonly budgets: PlanFile['budgets'];
+  private readonly given: Recipe;
 
-  constructor(dir: string, recipe: Recipe, plan: RunPlan, options: OpenRunOptions) {
+  constructor(dir: string, given: Recipe, resolved: Recipe, budgets: PlanFile['budgets'], options: OpenRunOptions) {
     this.dir = dir;
-    this.recipe = recipe;
-    this.plan = plan;
+    this.given = given;
+    this.recipe = resolved;
+    this.budgets = { ...budgets };
     this.log = options.log;
     this.allowOtherTarget = options.allowOtherTarget ?? false;
   }
@@ -76,51 +85,55 @@ export class Run {
     return join(this.dir, 'events.jsonl');
   }
 
-  /** Saves the resolved recipe and the plan. */
+  /** Saves the plan (one file, so that a kill leaves the old or the new) and the copy of the recipe beside it. */
   save(): void {
+    writeJsonAtomic(join(this.dir, planName), { given: this.given, resolved: this.recipe, budgets: this.budgets });
     writeJsonAtomic(join(this.dir, 'recipe.json'), this.recipe);
-    writeJsonAtomic(join(this.dir, 'plan.json'), this.plan);
   }
 }
 
-/** Opens a run folder, new or old, with its recipe. */
+/** Opens a run folder, new or old, with its recipe; waits where another process works in it. */
 export async function openRun(options: OpenRunOptions): Promise<Run> {
   const dir = resolve(options.out);
-  const savedPath = join(dir, 'recipe.json');
-  const planPath = join(dir, 'plan.json');
-  const saved = existsSync(savedPath) && existsSync(planPath);
-  if (!saved && options.recipe === undefined) {
+  const planPath = join(dir, planName);
+  if (!existsSync(planPath) && options.recipe === undefined) {
     throw new UserError(`${dir} is not a run folder yet`, {
-      found: existsSync(dir) ? 'a folder without recipe.json' : 'nothing',
+      found: existsSync(dir) ? `a folder without ${planName}` : 'nothing',
       next: 'name a recipe, e.g. --recipe recipes/demo.ts',
     });
   }
+  mkdirSync(dir, { recursive: true });
+  await takeLock(join(dir, lockName), (pid, host) => {
+    options.log.line(`${dir}: process ${pid} on ${host} works here; waiting for it to end`);
+  });
   const plan = existsSync(planPath) ? planSchema.parse(readJson(planPath, 'plan')) : undefined;
   const before = plan && parseRecipe(plan.given, planPath);
   let given = options.recipe === undefined ? (before as Recipe) : await loadRecipe(options.recipe);
   if (options.set && options.set.length > 0) given = setInRecipe(given, options.set);
-  if (saved && plan && before) {
-    const resolved = parseRecipe(readJson(savedPath), savedPath);
-    if (canonicalJson(given) === canonicalJson(before)) return new Run(dir, resolved, plan, options);
-    options.log.line(`the recipe of ${dir} changed: stages that depend on the change run again`);
-    const run = new Run(dir, given, { given: given as unknown as RunPlan['given'], budgets: {} }, options);
-    keepBudgets(run, before, resolved, plan);
+  if (!plan || !before) {
+    const run = new Run(dir, given, given, {}, options);
     run.save();
     return run;
   }
-  mkdirSync(dir, { recursive: true });
-  const run = new Run(dir, given, { given: given as unknown as RunPlan['given'], budgets: {} }, options);
+  const resolved = parseRecipe(plan.resolved, planPath);
+  if (canonicalJson(given) === canonicalJson(before)) return new Run(dir, given, resolved, plan.budgets, options);
+  options.log.line(`the recipe of ${dir} changed: stages that depend on the change run again`);
+  const run = new Run(dir, given, given, {}, options);
+  keepBudgets(run, before, resolved, plan.budgets);
   run.save();
   return run;
 }
 
+/** Name of the lock in a run folder. */
+export const lockName = 'run.lock';
+
 /** Steps chosen before stand where neither the model nor the part that names minutes changed. */
-function keepBudgets(run: Run, before: Recipe, resolved: Recipe, plan: RunPlan): void {
+function keepBudgets(run: Run, before: Recipe, resolved: Recipe, budgets: PlanFile['budgets']): void {
   if (canonicalJson(run.recipe.model) !== canonicalJson(before.model)) return;
   for (const part of ['pretrain', 'sft'] as const) {
     const [now, then, chosen] = [run.recipe[part], before[part], resolved[part]];
     if (!now || !then || !chosen || canonicalJson(now) !== canonicalJson(then)) continue;
     run.recipe = { ...run.recipe, [part]: chosen };
-    if (plan.budgets[part]) run.plan.budgets[part] = plan.budgets[part];
+    if (budgets[part]) run.budgets[part] = budgets[part];
   }
 }

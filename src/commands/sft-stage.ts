@@ -14,7 +14,7 @@ import { scheduleOf } from '../train/plan.ts';
 import { makeEngine } from './engine.ts';
 import type { Run } from './run-folder.ts';
 import { watchSignals } from './signals.ts';
-import { announce } from './stages.ts';
+import { announce, whatMakesBits } from './stages.ts';
 
 /** The rows of fine-tuning. */
 export async function readSftData(run: Run): Promise<SftData> {
@@ -36,7 +36,7 @@ export async function sftStage(run: Run): Promise<StageResult> {
     dir: run.folder('sft'),
     kind: 'model',
     version: 1,
-    recipe: { sft: recipe, seed: run.recipe.seed } as unknown as Json,
+    recipe: { sft: whatMakesBits(recipe), seed: run.recipe.seed } as unknown as Json,
     inputs: {
       base: run.folder('pretrain'),
       conversations: run.folder('conversations'),

@@ -14,11 +14,20 @@ export function announce(run: Run, stage: StageName): (what: 'skip' | 'run' | 'r
   };
 }
 
-/** Runs a stage and appends how long it took to the run's events. */
+/** A training part of a recipe without what changes no weight: another checkpoint interval is not another run. */
+export function whatMakesBits<T extends object>(recipe: T): Partial<T> {
+  const how = ['minutes', 'checkpointEverySteps', 'keepCheckpoints', 'validateEverySteps'];
+  return Object.fromEntries(Object.entries(recipe).filter(([key]) => !how.includes(key))) as Partial<T>;
+}
+
+/** Runs a stage and appends how long it took, and the memory the process had needed by then, to the run's events. */
 export async function timed(run: Run, stage: StageName, work: () => Promise<StageResult>): Promise<StageResult> {
   const started = performance.now();
   const result = await work();
   const seconds = Math.round((performance.now() - started) / 10) / 100;
-  if (!result.skipped) appendEvent(run.eventsPath, 'stage', { stage, seconds });
+  if (!result.skipped) {
+    const peakMemoryBytes = process.resourceUsage().maxRSS * 1024;
+    appendEvent(run.eventsPath, 'stage', { stage, seconds, peakMemoryBytes });
+  }
   return result;
 }

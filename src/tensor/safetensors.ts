@@ -5,6 +5,8 @@
 //
 // Does not: know models; model/hf-folder.ts does.
 import { closeSync, fstatSync, fsyncSync, openSync, readSync, renameSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { syncFolder } from '../base/atomic.ts';
 import { UserError } from '../base/errors.ts';
 import { errorText } from '../base/json.ts';
 import type { Backend } from './backend.ts';
@@ -193,6 +195,7 @@ export function writeSafetensors(
     closeSync(file);
   }
   renameSync(aside, path);
+  syncFolder(dirname(path));
 }
 
 function writeAll(file: number, bytes: Uint8Array): void {

@@ -2,13 +2,13 @@
 //
 // `checkpoints/step-000000200/` holds the weights, the optimizer's moments and `checkpoint.json` (written last: step,
 // samples, dispatch target, SHA-256 of each file). It is built aside, flushed and renamed. On loading every hash is
-// checked; a damaged checkpoint is named and the one before it used.
+// checked; a damaged checkpoint is named, set aside as `.damaged`, and the one before it used.
 //
 // Does not: decide when to save; loop.ts does.
-import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { beginFolder, commitFolder, writeJsonAtomic } from '../base/atomic.ts';
+import { beginFolder, commitFolder, recoverFolder, writeJsonAtomic } from '../base/atomic.ts';
 import { UserError } from '../base/errors.ts';
 import { hashFile } from '../base/hashing.ts';
 import { errorText, readJson } from '../base/json.ts';
@@ -68,24 +68,19 @@ export function loadLatestCheckpoint(
   optimizer: Optimizer,
   onDamaged: (folder: string, why: string) => void,
 ): CheckpointState | undefined {
+  sweep(dir);
   for (const folder of checkpointFolders(dir)) {
     const state = readState(folder);
     if (typeof state === 'string') {
       onDamaged(folder, state);
+      const aside = `${folder}.damaged`;
+      rmSync(aside, { recursive: true, force: true });
+      renameSync(folder, aside);
       continue;
     }
     loadInto(folder, parameters, optimizer);
     optimizer.step = state.step;
     return state;
-  }
-  return undefined;
-}
-
-/** The state of the newest whole checkpoint, without loading it. */
-export function latestState(dir: string): CheckpointState | undefined {
-  for (const folder of checkpointFolders(dir)) {
-    const state = readState(folder);
-    if (typeof state !== 'string') return state;
   }
   return undefined;
 }
@@ -98,6 +93,16 @@ export function checkpointFolders(dir: string): string[] {
     .sort()
     .reverse()
     .map((name) => join(dir, name));
+}
+
+/** Removes what killed saves left. */
+function sweep(dir: string): void {
+  if (!existsSync(dir)) return;
+  for (const name of readdirSync(dir)) {
+    const path = join(dir, name);
+    if (name.endsWith('.replaced')) recoverFolder(path.slice(0, -'.replaced'.length));
+    if (name.endsWith('.partial')) rmSync(path, { recursive: true, force: true });
+  }
 }
 
 /** The checked state of a checkpoint, or what is wrong with it. */

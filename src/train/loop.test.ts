@@ -215,3 +215,14 @@ test('memory stays flat over 1,000 steps', async () => {
   assert.equal(reserved.at(-1), reserved[2], 'bytes reserved after step 2 and after step 1,000');
   assert.equal(memory.liveBytes, 0);
 });
+
+test('a save never removes itself, whatever damaged folders lie around', async () => {
+  const dir = join(scratch, 'damaged-higher');
+  await assert.rejects(train(options(fresh(), dir, { data: dying(11), keepCheckpoints: 2 })), /killed/);
+  for (const folder of checkpointFolders(join(dir, 'checkpoints'))) writeFileSync(join(folder, 'checkpoint.json'), '{');
+  await assert.rejects(train(options(fresh(), dir, { data: dying(5), keepCheckpoints: 1 })), /killed/);
+  assert.deepEqual(
+    checkpointFolders(join(dir, 'checkpoints')).map((path) => path.slice(-2)),
+    ['04'],
+  );
+});
