@@ -30,7 +30,7 @@ function masked(labels: Int32Array, goldfish: Goldfish): number[] {
 
 test('the table equals the published one bit for bit', () => {
   const bytes = Buffer.alloc(4 * goldfishTable().length);
-  goldfishTable().forEach((value, i) => bytes.writeFloatLE(value, 4 * i));
+  for (const [i, value] of goldfishTable().entries()) bytes.writeFloatLE(value, 4 * i);
   assert.equal(bytes.readUInt32LE(0).toString(16), golden.table.first_32_bits_hex[0]);
   assert.equal(createHash('sha256').update(bytes).digest('hex'), golden.table.sha256_little_endian_float32);
 });

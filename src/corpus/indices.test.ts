@@ -99,7 +99,9 @@ test('blends equal the reference', () => {
     const built = blend(weights, b.size);
     assert.deepEqual([...built.datasetIndex], b.dataset_index);
     assert.deepEqual([...built.datasetSampleIndex], b.dataset_sample_index);
-    weights.forEach((weight, i) => assert.ok(Math.abs(weight - (b.weights_normalised[i] as number)) < 1e-15));
+    for (const [i, weight] of weights.entries()) {
+      assert.ok(Math.abs(weight - (b.weights_normalised[i] as number)) < 1e-15);
+    }
   }
   for (const b of golden.exhaustive_blends) {
     const built = exhaustiveBlend(b.sizes);

@@ -101,8 +101,8 @@ test('truncated and foreign files are refused with what is wrong', () => {
     bytes[at] = byte;
     writeFileSync(path, bytes);
   };
-  damaged((prefix) => truncateSync(`${prefix}.bin`, 100), /100 bytes[^]*2368 bytes of uint16/);
-  damaged((prefix) => truncateSync(`${prefix}.idx`, 500), /500 bytes[^]*542 bytes for 25 sequences/);
+  damaged((prefix) => truncateSync(`${prefix}.bin`, 100), /100 bytes[\s\S]*2368 bytes of uint16/);
+  damaged((prefix) => truncateSync(`${prefix}.idx`, 500), /500 bytes[\s\S]*542 bytes for 25 sequences/);
   damaged((prefix) => truncateSync(`${prefix}.idx`, 10), /at least 34 bytes/);
   damaged((prefix) => patch(`${prefix}.idx`, 0, 0x58), /XMIDIDX/);
   damaged((prefix) => patch(`${prefix}.idx`, 9, 2), /version 2/);

@@ -6,7 +6,7 @@
 // Source: NVIDIA/Megatron-LM, megatron/core/datasets/indexed_dataset.py.
 //
 // Does not: know what tokens mean.
-import { closeSync, fsyncSync, openSync, statSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
 import { UserError } from '../base/errors.ts';
 import { PagedFile } from './paged-file.ts';
 
@@ -290,11 +290,6 @@ export function mergeMegatron(prefixes: readonly string[], out: string): void {
     reader.close();
   }
   writer.close();
-}
-
-/** True when both files of a pair are there. */
-export function hasMegatron(prefix: string): boolean {
-  return ['idx', 'bin'].every((end) => statSync(`${prefix}.${end}`, { throwIfNoEntry: false })?.isFile() === true);
 }
 
 /** An Int32Array that grows. */

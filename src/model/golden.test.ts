@@ -9,7 +9,7 @@ import { Optimizer } from '../optim/optimizer.ts';
 import { availableBackends } from '../../test/backends.ts';
 import { SafetensorsFile } from '../tensor/safetensors.ts';
 import { Engine } from '../tensor/tensor.ts';
-import { Apertus, type TokenBatch } from './apertus.ts';
+import type { Apertus, TokenBatch } from './apertus.ts';
 import { fromHfConfig, toHfConfig } from './config.ts';
 import { loadHfFolder, saveHfFolder } from './hf-folder.ts';
 import { ropeFrequencies } from './rope.ts';

@@ -12,7 +12,7 @@ const bits = new Uint32Array(float.buffer);
 export function bf16Bits(x: number): number {
   float[0] = x;
   const u = bits[0]!;
-  if (x !== x) return (u >>> 16) | 0x40;
+  if (Number.isNaN(x)) return (u >>> 16) | 0x40;
   return (u + 0x7fff + ((u >>> 16) & 1)) >>> 16;
 }
 
@@ -26,7 +26,7 @@ export function bf16Value(half: number): number {
 export function roundToBf16(x: number): number {
   float[0] = x;
   const u = bits[0]!;
-  bits[0] = x !== x ? u | 0x400000 : u + 0x7fff + ((u >>> 16) & 1);
+  bits[0] = Number.isNaN(x) ? u | 0x400000 : u + 0x7fff + ((u >>> 16) & 1);
   bits[0] &= 0xffff0000;
   return float[0]!;
 }

@@ -40,8 +40,11 @@ export function flags(op: string, named: Record<string, boolean>): void {
   }
 }
 
+/** The class that an array must be of. */
+type ArrayKind = Float32ArrayConstructor | Int32ArrayConstructor | Uint16ArrayConstructor;
+
 /** A contiguous array of at least `expected` elements of the right kind. */
-export function length(op: string, name: string, array: Words, expected: number, kind: Function = Float32Array): void {
+export function length(op: string, name: string, array: Words, expected: number, kind: ArrayKind = Float32Array): void {
   if (!(array instanceof kind)) refuse(op, name, describe(array), kind.name);
   if (array.length < expected) refuse(op, `length of ${name}`, array.length, `at least ${expected}`);
 }

@@ -181,14 +181,58 @@ function normalise(
   return { sum, normed };
 }
 
-/** Sizes of an attention block. */
-export interface AttentionShape {
-  /** Rows of the batch (B) and tokens of each (T): N = B*T. */
-  readonly B: number;
-  readonly T: number;
+/** Heads of an attention block. */
+export interface HeadShape {
   readonly H: number;
   readonly K: number;
   readonly hd: number;
+}
+
+/** Sizes of an attention block. */
+export interface AttentionShape extends HeadShape {
+  /** Rows of the batch (B) and tokens of each (T): N = B*T. */
+  readonly B: number;
+  readonly T: number;
+}
+
+/** The queries [N, H*hd] and keys [N, K*hd] in qkv [N, (H+2K)*hd], normalised per head and rotated to their positions. */
+function normedHeads(
+  op: string,
+  qkv: Tensor,
+  qNorm: Tensor,
+  kNorm: Tensor,
+  eps: number,
+  rope: RopeTable,
+  positions: Int32Array,
+  { H, K, hd }: HeadShape,
+): { readonly q: Tensor; readonly k: Tensor; readonly rstd: Tensor } {
+  const { engine } = qkv;
+  const width = (H + 2 * K) * hd;
+  const [N, columns] = matrix(op, 'qkv', qkv);
+  if (columns !== width) fail(op, 'qkv has the wrong shape', text(qkv), `[${N}, ${width}]`);
+  vector(op, 'qNorm', qNorm, hd);
+  vector(op, 'kNorm', kNorm, hd);
+  indices(op, 'positions', positions, N, rope.positions);
+  const q = engine.empty(N, H * hd);
+  const k = engine.empty(N, K * hd);
+  const rstd = engine.empty(N, H + K);
+  engine.backend.qkNormRope(
+    N,
+    H,
+    K,
+    hd,
+    qkv.use(op),
+    qNorm.use(op),
+    kNorm.use(op),
+    eps,
+    rope.cosine,
+    rope.sine,
+    positions,
+    q.data,
+    k.data,
+    rstd.data,
+  );
+  return { q, k, rstd };
 }
 
 /**
@@ -211,35 +255,12 @@ export function attention(
   const { B, T, H, K, hd } = shape;
   const N = B * T;
   const width = (H + 2 * K) * hd;
-  const [rows, columns] = matrix(op, 'qkv', qkv);
-  if (rows !== N || columns !== width) fail(op, 'qkv has the wrong shape', text(qkv), `[${N}, ${width}]`);
-  vector(op, 'qNorm', qNorm, hd);
-  vector(op, 'kNorm', kNorm, hd);
-  indices(op, 'positions', positions, N, rope.positions);
+  if (matrix(op, 'qkv', qkv)[0] !== N) fail(op, 'qkv has the wrong shape', text(qkv), `[${N}, ${width}]`);
   indices(op, 'range.lo', range.lo, N, N + 1);
   indices(op, 'range.hi', range.hi, N, N + 1);
   const { backend, compute } = engine;
   const scale = 1 / Math.sqrt(hd);
-  const q = engine.empty(N, H * hd);
-  const k = engine.empty(N, K * hd);
-  const rstd = engine.empty(N, H + K);
-  const { cosine, sine } = rope;
-  backend.qkNormRope(
-    N,
-    H,
-    K,
-    hd,
-    qkv.use(op),
-    qNorm.use(op),
-    kNorm.use(op),
-    eps,
-    cosine,
-    sine,
-    positions,
-    q.data,
-    k.data,
-    rstd.data,
-  );
+  const { q, k, rstd } = normedHeads(op, qkv, qNorm, kNorm, eps, rope, positions, shape);
   const out = engine.empty(N, H * hd);
   const lse = engine.empty(N, H);
   const v = (data: Float32Array): Strided => ({ data, offset: (H + K) * hd, stride: width });
@@ -296,8 +317,8 @@ export function attention(
       qNorm.use(op),
       kNorm.use(op),
       rstd.data,
-      cosine,
-      sine,
+      rope.cosine,
+      rope.sine,
       positions,
       dq.data,
       dk.data,
@@ -332,45 +353,23 @@ export function cachedAttention(
   range: AttentionRange,
   cache: AttentionCache,
   rows: Int32Array,
-  { H, K, hd }: Pick<AttentionShape, 'H' | 'K' | 'hd'>,
+  shape: HeadShape,
 ): Tensor {
   const op = 'cachedAttention';
   const engine = sameEngine(op, qkv, qNorm, kNorm, cache.k, cache.v);
   if (engine.isRecording) fail(op, 'has no gradient', 'a running tape', 'none');
+  const { H, K, hd } = shape;
   const width = (H + 2 * K) * hd;
-  const [N, columns] = matrix(op, 'qkv', qkv);
-  if (columns !== width) fail(op, 'qkv has the wrong shape', text(qkv), `[N, ${width}]`);
-  vector(op, 'qNorm', qNorm, hd);
-  vector(op, 'kNorm', kNorm, hd);
+  const [N] = matrix(op, 'qkv', qkv);
   const [capacity, cacheWidth] = matrix(op, 'cache.k', cache.k);
   if (cacheWidth !== K * hd || text(cache.v) !== text(cache.k)) {
     fail(op, 'the cache has the wrong shape', `k ${text(cache.k)}, v ${text(cache.v)}`, `[rows, ${K * hd}] twice`);
   }
-  indices(op, 'positions', positions, N, rope.positions);
   indices(op, 'rows', rows, N, capacity);
   indices(op, 'range.lo', range.lo, N, capacity + 1);
   indices(op, 'range.hi', range.hi, N, capacity + 1);
   const { backend, compute } = engine;
-  const q = engine.empty(N, H * hd);
-  const k = engine.empty(N, K * hd);
-  const rstd = engine.empty(N, H + K);
-  const { cosine, sine } = rope;
-  backend.qkNormRope(
-    N,
-    H,
-    K,
-    hd,
-    qkv.use(op),
-    qNorm.use(op),
-    kNorm.use(op),
-    eps,
-    cosine,
-    sine,
-    positions,
-    q.data,
-    k.data,
-    rstd.data,
-  );
+  const { q, k, rstd } = normedHeads(op, qkv, qNorm, kNorm, eps, rope, positions, shape);
   const keys = cache.k.use(op);
   const values = cache.v.use(op);
   const kv = K * hd;

@@ -86,6 +86,9 @@ interface TapeEntry {
   readonly backward: () => void;
 }
 
+/** What a scope may hand out. */
+type Kept = Tensor | readonly Tensor[] | undefined | null | number;
+
 /** A backend with its memory, a precision for matrix products and, while recording, a tape. */
 export class Engine {
   readonly backend: Backend;
@@ -149,7 +152,9 @@ export class Engine {
   }
 
   /** Runs f and frees every tensor it made except the ones it returns. */
-  scope<T extends Tensor | readonly Tensor[] | undefined | null | number | void>(f: () => T): T {
+  scope<T extends Kept>(f: () => T): T;
+  scope(f: () => void): void;
+  scope<T extends Kept>(f: () => T): T {
     const made: Tensor[] = [];
     this.scopes.push(made);
     let result: T;
