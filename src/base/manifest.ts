@@ -6,7 +6,7 @@
 //
 // Does not: decide whether a stage must run; stage.ts does.
 import { existsSync, lstatSync, readdirSync, statSync } from 'node:fs';
-import { dirname, join, relative, resolve, sep } from 'node:path';
+import { dirname, isAbsolute, join, relative, resolve, sep, win32 } from 'node:path';
 import { z } from 'zod';
 import { writeJsonAtomic } from './atomic.ts';
 import { UserError } from './errors.ts';
@@ -17,7 +17,16 @@ import { version } from './version.ts';
 
 export const manifestName = 'manifest.json';
 
-const fileSchema = z.object({ path: z.string(), bytes: z.number(), sha256: z.string() });
+/** Whether a path of a manifest stays inside its folder; manifests come from other people too. */
+function isInside(path: string): boolean {
+  return !isAbsolute(path) && !win32.isAbsolute(path) && !path.split(/[\\/]/).includes('..');
+}
+
+const fileSchema = z.object({
+  path: z.string().refine(isInside, 'points outside of the folder'),
+  bytes: z.number(),
+  sha256: z.string(),
+});
 const inputSchema = z.object({
   /** The role of the input, e.g. `tokenizer`. */
   name: z.string(),
@@ -40,8 +49,6 @@ const manifestSchema = z.object({
   facts: z.record(z.string(), z.json()),
 });
 
-export type ManifestFile = z.infer<typeof fileSchema>;
-export type ManifestInput = z.infer<typeof inputSchema>;
 export type Manifest = z.infer<typeof manifestSchema>;
 
 export interface NewManifest {
@@ -105,6 +112,12 @@ export function readManifest(dir: string): Manifest {
   return parsed.data;
 }
 
+/** A value read from elsewhere as a manifest; undefined where it is none. */
+export function asManifest(value: unknown): Manifest | undefined {
+  const parsed = manifestSchema.safeParse(value);
+  return parsed.success ? parsed.data : undefined;
+}
+
 /** The manifest of a folder if there is a whole one, else undefined. */
 export function findManifest(dir: string): Manifest | undefined {
   try {
@@ -138,15 +151,30 @@ export interface FamilyNode {
   readonly inputs: readonly FamilyNode[];
 }
 
-/** The family tree of an artefact folder. An input reached twice is expanded both times (trees here are small). */
+/**
+ * The family tree of an artefact folder. An input reached twice is expanded both times (trees here are small), but an
+ * artefact that is its own ancestor, as no run makes one, is refused.
+ */
 export function familyTree(dir: string): FamilyNode {
   const manifest = readManifest(dir);
-  const visit = (name: string, at: string, recordedId: string): FamilyNode => {
+  const visit = (name: string, at: string, recordedId: string, below: readonly string[]): FamilyNode => {
     const found = findManifest(at);
-    const inputs = (found?.inputs ?? []).map((input) => visit(input.name, resolve(at, input.path), input.id));
+    const path = descend(below, found?.id ?? recordedId, at);
+    const inputs = (found?.inputs ?? []).map((input) => visit(input.name, resolve(at, input.path), input.id, path));
     return { name, dir: at, manifest: found, recordedId, inputs };
   };
-  return visit('', resolve(dir), manifest.id);
+  return visit('', resolve(dir), manifest.id, []);
+}
+
+/** The ids from the asked artefact down to `id`; a UserError where `id` is on the way already. */
+export function descend(below: readonly string[], id: string, dir: string): readonly string[] {
+  if (below.includes(id)) {
+    throw new UserError(`the manifest in ${dir} names an artefact as its own ancestor`, {
+      found: `the id ${id} twice on one way down`,
+      expected: 'inputs that were there before what was made from them',
+    });
+  }
+  return [...below, id];
 }
 
 /** The nearest folder at or above `path` that has a manifest. */

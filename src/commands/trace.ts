@@ -13,7 +13,9 @@ import { hashFile } from '../base/hashing.ts';
 import { canonicalJson, type Json, readJson } from '../base/json.ts';
 import { ledgerName, readLedger } from '../base/ledger.ts';
 import {
+  asManifest,
   checkFiles,
+  descend,
   enclosingArtefact,
   findManifest,
   type Manifest,
@@ -76,14 +78,22 @@ export async function tracePath(path: string, options: { readonly verify?: boole
   const known = readProvenance(dir);
   const verify = options.verify ?? false;
 
-  const visit = async (role: string, at: string, recordedId: string): Promise<TraceNode> => {
+  const visit = async (
+    role: string,
+    at: string,
+    recordedId: string,
+    below: readonly string[] = [],
+  ): Promise<TraceNode> => {
     const found = findManifest(at);
     const isHere = found?.id === recordedId;
     const used = isHere ? found : known.get(recordedId);
     const shown = used ?? found;
     const state: TraceState = isHere ? 'here' : used ? 'copied' : found ? 'replaced' : 'gone';
+    const path = descend(below, shown?.id ?? recordedId, at);
     const inputs: TraceNode[] = [];
-    for (const input of shown?.inputs ?? []) inputs.push(await visit(input.name, resolve(at, input.path), input.id));
+    for (const { name, path: to, id } of shown?.inputs ?? []) {
+      inputs.push(await visit(name, resolve(at, to), id, path));
+    }
     return {
       role,
       state,
@@ -132,8 +142,8 @@ function readProvenance(dir: string): ReadonlyMap<string, Manifest> {
   if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return known;
   for (const name of readdirSync(folder).sort()) {
     if (!name.endsWith('.json')) continue;
-    const value = readJson(join(folder, name), 'manifest') as Partial<Manifest> | null;
-    if (value?.format === 'belay-manifest-1' && value.id !== undefined) known.set(value.id, value as Manifest);
+    const manifest = asManifest(readJson(join(folder, name), 'manifest'));
+    if (manifest) known.set(manifest.id, manifest);
   }
   return known;
 }

@@ -6,7 +6,7 @@
 //
 // Does not: convert from Megatron's layout; handle tokenizers.
 import { existsSync, mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { writeJsonAtomic } from '../base/atomic.ts';
 import { UserError } from '../base/errors.ts';
@@ -35,7 +35,18 @@ export function loadHfFolder(dir: string, engine: Engine, options: { readonly gr
   const files = openWeights(dir);
   try {
     const where = new Map<string, SafetensorsFile>();
-    for (const file of files) for (const name of file.tensors.keys()) where.set(name, file);
+    for (const file of files) {
+      for (const name of file.tensors.keys()) {
+        const other = where.get(name);
+        if (other) {
+          throw new UserError(`${dir} holds ${name} twice`, {
+            found: `in ${basename(other.path)} and ${basename(file.path)}`,
+            expected: 'every weight in one shard',
+          });
+        }
+        where.set(name, file);
+      }
+    }
     const config = withConstants(fromHfConfig(readJson(configPath), configPath), where, engine);
     const model = new Apertus(engine, config, options);
     const missing = model.parameters.slices.filter(({ name }) => !where.has(name)).map(({ name }) => name);
@@ -134,7 +145,14 @@ function openWeights(dir: string): SafetensorsFile[] {
       throw new UserError(`${path} names a shard outside its folder`, { found: name, expected: 'plain file names' });
     }
   }
-  return names.map((name) => new SafetensorsFile(join(dir, name)));
+  const files: SafetensorsFile[] = [];
+  try {
+    for (const name of names) files.push(new SafetensorsFile(join(dir, name)));
+  } catch (error) {
+    for (const file of files) file.close();
+    throw error;
+  }
+  return files;
 }
 
 /** xIELU's constants as stored (a bfloat16 folder holds them rounded), where the folder has them. */

@@ -7,6 +7,7 @@
 import { closeSync, fstatSync, fsyncSync, openSync, readSync, renameSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { syncFolder } from '../base/atomic.ts';
+import { z } from 'zod';
 import { UserError } from '../base/errors.ts';
 import { errorText } from '../base/json.ts';
 import type { Backend } from './backend.ts';
@@ -25,12 +26,16 @@ const bytesOf: Readonly<Record<string, number>> = {
   BOOL: 1,
 };
 
-export interface TensorInfo {
-  readonly dtype: string;
-  readonly shape: readonly number[];
+const size = z.int().nonnegative();
+const tensorSchema = z.object({
+  dtype: z.string(),
+  shape: z.array(size),
   /** First and last byte (exclusive) in the data part. */
-  readonly data_offsets: readonly [number, number];
-}
+  data_offsets: z.tuple([size, size]),
+});
+const headerSchema = z.looseObject({ __metadata__: z.record(z.string(), z.string()).optional() });
+
+export type TensorInfo = Readonly<z.infer<typeof tensorSchema>>;
 
 /** An open safetensors file. */
 export class SafetensorsFile {
@@ -47,60 +52,15 @@ export class SafetensorsFile {
     } catch (cause) {
       throw new UserError(`cannot open the weights ${path}`, { found: errorText(cause), cause });
     }
-    const refuse = (found: string, expected: string): never => {
-      closeSync(this.file);
-      throw new UserError(`${path} is not a whole safetensors file`, {
-        found,
-        expected,
-        next: 'copy or export it again',
-      });
-    };
-    const { size } = fstatSync(this.file);
-    const head = Buffer.alloc(8);
-    if (readSync(this.file, head, 0, 8, 0) < 8) refuse(`${size} bytes`, 'at least 8');
-    const length = Number(head.readBigUInt64LE());
-    // The reference implementation allows headers up to 100 MB.
-    if (length > 100_000_000 || 8 + length > size)
-      refuse(`a header of ${length} bytes in a file of ${size}`, 'a header inside the file');
-    const text = Buffer.alloc(length);
-    readSync(this.file, text, 0, length, 8);
-    let header: Record<string, unknown> = {};
     try {
-      header = JSON.parse(text.toString('utf8')) as Record<string, unknown>;
-    } catch (cause) {
-      refuse(`a header that is not JSON (${errorText(cause)})`, 'a JSON header');
+      const { dataStart, metadata, tensors } = readHeader(path, this.file);
+      this.dataStart = dataStart;
+      this.metadata = metadata;
+      this.tensors = tensors;
+    } catch (error) {
+      closeSync(this.file);
+      throw error;
     }
-    this.dataStart = 8 + length;
-    const available = size - this.dataStart;
-    const { __metadata__: metadata = {}, ...entries } = header;
-    this.metadata = metadata as Record<string, string>;
-    const tensors = new Map<string, TensorInfo>();
-    let covered = 0;
-    const sorted = Object.entries(entries).map(([name, value]) => [name, value as TensorInfo] as const);
-    for (const [name, info] of sorted) {
-      const [from, to] = info?.data_offsets ?? [];
-      const width = bytesOf[info?.dtype ?? ''];
-      if (width === undefined) refuse(`${name} of dtype ${String(info?.dtype)}`, Object.keys(bytesOf).join(', '));
-      const elements = (info.shape ?? []).reduce((product, dimension) => product * dimension, 1);
-      if (
-        !Number.isSafeInteger(from) ||
-        !Number.isSafeInteger(to) ||
-        (to as number) - (from as number) !== elements * (width as number)
-      ) {
-        refuse(
-          `${name}: offsets ${from}..${to} for shape [${info.shape}] of ${info.dtype}`,
-          `${elements * (width as number)} bytes`,
-        );
-      }
-      if ((from as number) < 0 || (to as number) > available) {
-        refuse(`${name} ends at byte ${to} of ${available} (truncated?)`, 'all tensors inside the file');
-      }
-      covered += (to as number) - (from as number);
-      tensors.set(name, info);
-    }
-    if (covered !== available)
-      refuse(`${covered} bytes of tensors in ${available} bytes of data`, 'tensors that fill the file once');
-    this.tensors = tensors;
   }
 
   /** Reads one tensor as float32 (bfloat16, float16 and float64 are converted). `into` must have its size. */
@@ -138,6 +98,80 @@ export class SafetensorsFile {
       done += read;
     }
   }
+}
+
+interface Header {
+  /** Where the data part begins. */
+  readonly dataStart: number;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+}
+
+/** The header of an open file; a UserError unless its tensors fill the data part, each byte once. */
+function readHeader(path: string, file: number): Header {
+  const refuse = (found: string, expected: string): never => {
+    throw new UserError(`${path} is not a whole safetensors file`, {
+      found,
+      expected,
+      next: 'copy or export it again',
+    });
+  };
+  const { size } = fstatSync(file);
+  const head = Buffer.alloc(8);
+  if (readSync(file, head, 0, 8, 0) < 8) refuse(`${size} bytes`, 'at least 8');
+  const length = Number(head.readBigUInt64LE());
+  // The reference implementation allows headers up to 100 MB.
+  if (length > 100_000_000 || 8 + length > size) {
+    refuse(`a header of ${length} bytes in a file of ${size}`, 'a header inside the file');
+  }
+  const text = Buffer.alloc(length);
+  readSync(file, text, 0, length, 8);
+  const { __metadata__: metadata = {}, ...entries } = parseHeader(text.toString('utf8'), refuse);
+  const dataStart = 8 + length;
+  const available = size - dataStart;
+  const tensors = new Map<string, TensorInfo>();
+  for (const [name, value] of Object.entries(entries)) {
+    const parsed = tensorSchema.safeParse(value);
+    if (!parsed.success) return refuse(`${name}: ${z.prettifyError(parsed.error)}`, 'dtype, shape and data_offsets');
+    const { dtype, shape, data_offsets } = parsed.data;
+    const [from, to] = data_offsets;
+    const width = Object.hasOwn(bytesOf, dtype) ? bytesOf[dtype] : undefined;
+    if (width === undefined) return refuse(`${name} of dtype ${dtype}`, Object.keys(bytesOf).join(', '));
+    const bytes = shape.reduce((product, dimension) => product * dimension, width);
+    if (to - from !== bytes) {
+      refuse(`${name}: offsets ${from}..${to} for shape [${shape}] of ${dtype}`, `${bytes} bytes`);
+    }
+    if (to > available) {
+      refuse(`${name} ends at byte ${to} of ${available} (truncated?)`, 'all tensors inside the file');
+    }
+    tensors.set(name, parsed.data);
+  }
+  // Side by side from the first byte to the last: sizes that add up are not enough, two tensors could share bytes.
+  const inOrder = [...tensors].sort(
+    ([, a], [, b]) => a.data_offsets[0] - b.data_offsets[0] || a.data_offsets[1] - b.data_offsets[1],
+  );
+  let end = 0;
+  for (const [name, { data_offsets }] of inOrder) {
+    if (data_offsets[0] !== end) {
+      refuse(`${name} begins at byte ${data_offsets[0]} where byte ${end} is next`, 'tensors without gap or overlap');
+    }
+    end = data_offsets[1];
+  }
+  if (end !== available) refuse(`${end} bytes of tensors in ${available} bytes of data`, 'tensors that fill the file');
+  return { dataStart, metadata, tensors };
+}
+
+function parseHeader(text: string, refuse: (found: string, expected: string) => never): z.infer<typeof headerSchema> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    return refuse(`a header that is not JSON (${errorText(cause)})`, 'a JSON header');
+  }
+  const parsed = headerSchema.safeParse(value);
+  return parsed.success
+    ? parsed.data
+    : refuse(`a header with ${z.prettifyError(parsed.error)}`, 'an object of tensors');
 }
 
 /** A float16 bit pattern as a number. */
