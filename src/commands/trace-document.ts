@@ -1,20 +1,27 @@
-// What became of one document: the ledger's verdict, its place in the token files, and the training steps that saw it.
+// What became of one document: the ledger's verdict, its place in the token files, the conversations made from it, and
+// the steps of pretraining and fine-tuning that saw it.
 //
-// Steps follow from the seed and the recipe of the pretrained model (corpus/batches.ts), so nothing had to be written
-// down while training.
+// Steps follow from the seed and the recipe of each model (corpus/batches.ts, posttrain/packed-rows.ts), so nothing had
+// to be written down while training.
 //
-// Does not: look into fine-tuning or side runs, which choose texts of their own.
+// Does not: look into the side runs on memorisation, which choose texts of their own.
 import { existsSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { UserError } from '../base/errors.ts';
 import { readLines } from '../base/events.ts';
 import { readJson } from '../base/json.ts';
-import { ledgerName, type LedgerRow, readLedger } from '../base/ledger.ts';
+import { readJsonl } from '../base/jsonl.ts';
+import { ledgerName, type LedgerRow } from '../base/ledger.ts';
 import { enclosingArtefact, type FamilyNode, familyTree, findManifest, type Manifest } from '../base/manifest.ts';
 import { recipeSchema } from '../base/recipe.ts';
 import { TokenBatches } from '../corpus/batches.ts';
 import { type PackedDocument, packedDocumentsName, readPackedDocuments } from '../corpus/pack.ts';
+import { findLedgerRow, isPartOf } from '../data/look-up.ts';
+import type { Conversation } from '../posttrain/conversations.ts';
+import { conversationsName } from '../posttrain/conversations-stage.ts';
+import { sftData } from '../posttrain/sft.ts';
+import { Tokenizer } from '../tokenizer/bpe.ts';
 import { stageFolders } from './run-folder.ts';
 
 /** Folders that together tell what became of a document; those that are not there are undefined. */
@@ -22,6 +29,9 @@ interface Places {
   readonly documents: string | undefined;
   readonly tokens: string | undefined;
   readonly pretrain: string | undefined;
+  readonly tokenizer: string | undefined;
+  readonly conversations: string | undefined;
+  readonly sft: string | undefined;
 }
 
 export interface DocumentTrace {
@@ -29,7 +39,10 @@ export interface DocumentTrace {
   readonly ledger: LedgerRow;
   /** Where the document and its held-out parts (`<id>#<label>`) stand in the token files; empty when it was dropped or nothing was packed yet. */
   readonly packed: readonly PackedDocument[];
+  /** In pretraining. */
   readonly training: TrainingTrace | null;
+  /** Null where no conversations were made for the run. */
+  readonly fineTuning: FineTuningTrace | null;
 }
 
 export interface TrainingTrace {
@@ -38,6 +51,18 @@ export interface TrainingTrace {
   readonly stepsTaken: number;
   /** Every time tokens of it are read, up to the last step of the run; steps count from 1. */
   readonly seen: readonly { readonly step: number; readonly row: number; readonly tokens: number }[];
+}
+
+export interface FineTuningTrace {
+  /** Ids of the conversations that were made from it. */
+  readonly conversations: readonly string[];
+  /** How many of them are in no row, because they are too long for one. */
+  readonly leftOut: number;
+  /** Steps of the whole run (null before they were chosen), and how many were taken so far. */
+  readonly steps: number | null;
+  readonly stepsTaken: number;
+  /** Every time one of them is read, up to the last step of the run; steps count from 1. */
+  readonly seen: readonly { readonly step: number; readonly row: number; readonly conversation: string }[];
 }
 
 /** Looks a document up by its id or its address. `path`: a run folder, or an artefact whose ancestors are here. */
@@ -49,7 +74,7 @@ export async function traceDocument(document: string, path: string): Promise<Doc
       next: 'belay trace --document ID out/demo',
     });
   }
-  const ledger = await findRow(places.documents, document);
+  const ledger = await findLedgerRow(places.documents, document);
   if (ledger === undefined) {
     throw new UserError(`no document "${document}" came into ${places.documents}`, {
       expected: `the id or the address of a row of ${join(places.documents, ledgerName)}`,
@@ -58,19 +83,11 @@ export async function traceDocument(document: string, path: string): Promise<Doc
   const packed: PackedDocument[] = [];
   if (places.tokens !== undefined) {
     for await (const row of readPackedDocuments(places.tokens)) {
-      if (row.id === ledger.id || row.id.startsWith(`${ledger.id}#`)) packed.push(row);
+      if (isPartOf(row.id, ledger.id)) packed.push(row);
     }
   }
   const training = places.tokens && places.pretrain ? traceTraining(places.tokens, places.pretrain, packed) : null;
-  return { ledger, packed, training };
-}
-
-async function findRow(dir: string, document: string): Promise<LedgerRow | undefined> {
-  for await (const row of readLedger(dir)) {
-    // A held-out part is named `<id>#<label>`.
-    if (row.id === document || row.url === document || document.startsWith(`${row.id}#`)) return row;
-  }
-  return undefined;
+  return { ledger, packed, training, fineTuning: await traceFineTuning(places, ledger.id) };
 }
 
 function placesOf(path: string): Places {
@@ -81,12 +98,19 @@ function placesOf(path: string): Places {
   // The run folder around the path: the nearest one above it that has folders of stages.
   const run = runFolderAt(path);
   const dirs = [...family, ...(run === undefined ? [] : Object.values(stageFolders).map((name) => join(run, name)))];
+  const stage = (name: keyof typeof stageFolders): string | undefined => run && join(run, stageFolders[name]);
+  const ancestor = (is: (manifest: Manifest) => boolean): string | undefined =>
+    family.find((dir) => {
+      const manifest = findManifest(dir);
+      return manifest !== undefined && is(manifest);
+    });
   return {
     documents: holding(dirs, ledgerName),
     tokens: holding(dirs, packedDocumentsName),
-    pretrain:
-      family.find((dir) => isPretrained(findManifest(dir))) ??
-      (run === undefined ? undefined : join(run, stageFolders.pretrain)),
+    pretrain: ancestor(isPretrained) ?? stage('pretrain'),
+    tokenizer: ancestor(({ kind }) => kind === 'tokenizer') ?? stage('tokenizer'),
+    conversations: holding(dirs, conversationsName),
+    sft: ancestor(isFineTuned) ?? stage('sft'),
   };
 }
 
@@ -102,28 +126,40 @@ function runFolderAt(path: string): string | undefined {
 }
 
 /** A model that was trained on token files (not the run, whose manifest has the whole recipe). */
-function isPretrained(manifest: Manifest | undefined): boolean {
-  const readsTokens = manifest?.inputs.some(({ name }) => name === 'tokens') ?? false;
-  return manifest?.kind === 'model' && readsTokens && pretrainPart(manifest.recipe) !== undefined;
+function isPretrained({ kind, inputs, recipe }: Manifest): boolean {
+  return kind === 'model' && inputs.some(({ name }) => name === 'tokens') && pretrainPart(recipe) !== undefined;
 }
 
-const partSchema = z.looseObject({ seed: z.int(), pretrain: recipeSchema.shape.pretrain.unwrap() });
+function isFineTuned({ kind, inputs }: Manifest): boolean {
+  return kind === 'model' && inputs.some(({ name }) => name === 'conversations');
+}
 
-function pretrainPart(recipe: unknown): z.infer<typeof partSchema> | undefined {
-  const parsed = partSchema.safeParse(recipe);
-  return parsed.success ? parsed.data : undefined;
+const pretrainSchema = z.looseObject({ seed: z.int(), pretrain: recipeSchema.shape.pretrain.unwrap() });
+const sftSchema = z.looseObject({ seed: z.int(), sft: recipeSchema.shape.sft.unwrap() });
+
+function pretrainPart(recipe: unknown): z.infer<typeof pretrainSchema> | undefined {
+  return pretrainSchema.safeParse(recipe).data;
+}
+
+/** The recipe that the folder of a trained model follows: its manifest's, else, while it trains, the run's. */
+function recipeOf(dir: string): unknown {
+  const saved = join(dir, '..', 'recipe.json');
+  return findManifest(dir)?.recipe ?? (existsSync(saved) ? readJson(saved, 'recipe') : undefined);
+}
+
+/** Steps that a training took so far. */
+function stepsTakenIn(dir: string, steps: number): number {
+  if (findManifest(dir)) return steps;
+  return readLines<{ readonly step: number }>(join(dir, 'metrics.jsonl')).at(-1)?.step ?? 0;
 }
 
 function traceTraining(tokensDir: string, dir: string, packed: readonly PackedDocument[]): TrainingTrace | null {
-  const manifest = findManifest(dir);
-  const saved = join(dir, '..', 'recipe.json');
-  const part = pretrainPart(manifest?.recipe ?? (existsSync(saved) ? readJson(saved, 'recipe') : undefined));
+  const part = pretrainPart(recipeOf(dir));
   const steps = part?.pretrain.steps;
   if (!part || steps === undefined || steps === null) return null;
   const { sequenceLength, batchSize, goldfish, documentMask, eodLossMask } = part.pretrain;
   const rows = packed.filter(({ split }) => split === 'train');
-  const metrics = readLines<{ readonly step: number }>(join(dir, 'metrics.jsonl'));
-  const stepsTaken = manifest ? steps : (metrics.at(-1)?.step ?? 0);
+  const stepsTaken = stepsTakenIn(dir, steps);
   if (rows.length === 0 || !statSync(join(tokensDir, 'train.bin'), { throwIfNoEntry: false })) {
     return { steps, stepsTaken, seen: [] };
   }
@@ -151,8 +187,40 @@ function traceTraining(tokensDir: string, dir: string, packed: readonly PackedDo
   }
 }
 
+/** The conversations of a document, and where the rows of fine-tuning hold them. */
+async function traceFineTuning(places: Places, document: string): Promise<FineTuningTrace | null> {
+  const { conversations: dir, tokenizer, sft } = places;
+  if (dir === undefined) return null;
+  const conversations: string[] = [];
+  for await (const conversation of readJsonl<Conversation>(join(dir, conversationsName))) {
+    if (conversation.document === document) conversations.push(conversation.id);
+  }
+  const part = sft === undefined ? undefined : sftSchema.safeParse(recipeOf(sft)).data;
+  const steps = part?.sft.steps ?? null;
+  const stepsTaken = sft === undefined || steps === null ? 0 : stepsTakenIn(sft, steps);
+  const unseen = { conversations, leftOut: 0, steps, stepsTaken, seen: [] };
+  if (conversations.length === 0 || !part || steps === null || tokenizer === undefined) return unseen;
+  const { sequenceLength, batchSize } = part.sft;
+  const data = await sftData({
+    dir,
+    tokenizer: Tokenizer.load(tokenizer),
+    sequenceLength,
+    batchSize,
+    seed: part.seed,
+  });
+  const packed = conversations.filter((id) => data.ids.includes(id));
+  const seen = packed
+    .flatMap((conversation) =>
+      data
+        .whereIs(data.ids.indexOf(conversation), steps)
+        .map(({ step, row }) => ({ step: step + 1, row, conversation })),
+    )
+    .sort((a, b) => a.step - b.step || a.row - b.row);
+  return { conversations, leftOut: conversations.length - packed.length, steps, stepsTaken, seen };
+}
+
 /** The answer for people. */
-export function documentTraceText({ ledger, packed, training }: DocumentTrace): string {
+export function documentTraceText({ ledger, packed, training, fineTuning }: DocumentTrace): string {
   const lines = [
     `document  ${ledger.id}`,
     ...(ledger.url === undefined ? [] : [`address   ${ledger.url}`]),
@@ -167,19 +235,42 @@ export function documentTraceText({ ledger, packed, training }: DocumentTrace): 
   }
   if (ledger.verdict === 'kept' && packed.length === 0) lines.push('packed    not yet');
   if (training) {
-    const { seen, steps, stepsTaken } = training;
-    const taken = seen.filter(({ step }) => step <= stepsTaken);
-    lines.push(
-      seen.length === 0
-        ? `trained   never: none of ${steps} steps reads it`
-        : `trained   seen ${taken.length} of ${seen.length} times after ${stepsTaken} of ${steps} steps`,
-    );
-    for (const { step, row, tokens } of seen.slice(0, 20)) {
+    const { seen, steps } = training;
+    lines.push(`pretrain  ${seen.length === 0 ? `never: none of ${steps} steps reads it` : seenText(training, steps)}`);
+    lines.push(...seenLines(training, ({ tokens }) => `${tokens} tokens`));
+  }
+  if (fineTuning) {
+    const { conversations, leftOut, steps, seen } = fineTuning;
+    const made = `${conversations.length} conversation${conversations.length === 1 ? ' was' : 's were'} made from it`;
+    const tooLong = leftOut === 0 ? '' : `, ${leftOut} too long for a row`;
+    if (conversations.length === 0) lines.push('sft       never: no conversation was made from it');
+    else if (steps === null) lines.push(`sft       ${made}; how many steps will read them is not chosen yet`);
+    else
       lines.push(
-        `          step ${step}, row ${row}, ${tokens} tokens${step > stepsTaken ? ' (not reached yet)' : ''}`,
+        `sft       ${made}${tooLong}; ${seen.length === 0 ? `none of ${steps} steps reads one` : seenText(fineTuning, steps)}`,
       );
-    }
-    if (seen.length > 20) lines.push(`          and ${seen.length - 20} more (--json lists all)`);
+    lines.push(...seenLines(fineTuning, ({ conversation }) => conversation));
   }
   return `${lines.join('\n')}\n`;
+}
+
+interface Seen<T> {
+  readonly stepsTaken: number;
+  readonly seen: readonly (T & { readonly step: number; readonly row: number })[];
+}
+
+function seenText({ seen, stepsTaken }: Seen<object>, steps: number): string {
+  const taken = seen.filter(({ step }) => step <= stepsTaken);
+  return `seen ${taken.length} of ${seen.length} times after ${stepsTaken} of ${steps} steps`;
+}
+
+/** The first steps that read it, a line each. */
+function seenLines<T>({ seen, stepsTaken }: Seen<T>, what: (place: T) => string): string[] {
+  const lines = seen
+    .slice(0, 20)
+    .map(
+      (at) =>
+        `          step ${at.step}, row ${at.row}, ${what(at)}${at.step > stepsTaken ? ' (not reached yet)' : ''}`,
+    );
+  return seen.length > 20 ? [...lines, `          and ${seen.length - 20} more (--json lists all)`] : lines;
 }

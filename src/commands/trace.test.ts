@@ -15,6 +15,9 @@ import { silentLog } from '../base/progress.ts';
 import { parseRecipe } from '../base/recipe.ts';
 import { TokenBatches } from '../corpus/batches.ts';
 import { packDocuments } from '../corpus/pack.ts';
+import type { Conversation } from '../posttrain/conversations.ts';
+import { conversationsName } from '../posttrain/conversations-stage.ts';
+import { sftData } from '../posttrain/sft.ts';
 import { Tokenizer } from '../tokenizer/bpe.ts';
 import { writeTokenizerFiles } from '../tokenizer/tokenizer-files.ts';
 import { trainBpe } from '../tokenizer/train.ts';
@@ -252,6 +255,77 @@ test('a document: dropped with the rule, held-out parts, by address, from an art
   assert.equal((await traceDocument('doc/9#3', run)).ledger.id, 'doc/9');
   await assert.rejects(traceDocument('doc/99', run), /no document "doc\/99"/);
   await assert.rejects(traceDocument('doc/1', tmpdir()), /does not lead to a ledger/);
+});
+
+test('a document: the conversations made from it, and the steps of fine-tuning whose rows hold them', async () => {
+  const tuned = join(scratch, 'tuned');
+  cpSync(run, tuned, { recursive: true });
+  mkdirSync(join(tuned, 'conversations'));
+  mkdirSync(join(tuned, 'sft'));
+  const writer = new JsonlWriter(join(tuned, 'conversations', conversationsName));
+  for (let i = 0; i < 12; i++) {
+    const document = `doc/${i % 6}`;
+    const messages = [
+      { role: 'user' as const, content: `${i} ${'?'.repeat(i === 10 ? 3000 : 3)}` },
+      { role: 'assistant' as const, content: `answer ${i}` },
+    ];
+    const common = { kind: 'language' as const, language: 'eng', section: 's', licence: 'MIT', messages };
+    await writer.write({ ...common, id: `${document}#s/${i}`, document } satisfies Conversation);
+  }
+  await writer.close();
+  const tuning = parseRecipe(
+    { ...recipe, sft: { steps: 7, sequenceLength: 512, batchSize: 2, peakLearningRate: 1e-3 } },
+    'test',
+  );
+  const parts = { conversations: join(tuned, 'conversations'), tokenizer: join(tuned, 'tokenizer') };
+  const { conversations: _, ...tokenizer } = parts;
+  const manifest = { kind: 'conversations', version: 1, recipe: {}, facts: {} };
+  writeManifest(parts.conversations, { ...manifest, inputs: tokenizer });
+  const part = { sft: tuning.sft, seed: tuning.seed } as unknown as Json;
+  writeManifest(join(tuned, 'sft'), { ...manifest, kind: 'model', recipe: part, inputs: parts });
+
+  const { fineTuning } = await traceDocument('doc/4', tuned);
+  assert.ok(fineTuning);
+  assert.deepEqual(fineTuning.conversations, ['doc/4#s/4', 'doc/4#s/10']);
+  assert.deepEqual([fineTuning.leftOut, fineTuning.steps, fineTuning.stepsTaken], [1, 7, 7]);
+  // The rows themselves, by the one text that no other conversation has.
+  const words = Tokenizer.load(parts.tokenizer);
+  const data = await sftData({
+    dir: parts.conversations,
+    tokenizer: words,
+    sequenceLength: 512,
+    batchSize: 2,
+    seed: tuning.seed,
+  });
+  const holding: string[] = [];
+  for (let step = 0; step < 7; step++) {
+    const { tokens } = data.step(step)[0]?.batch ?? assert.fail();
+    for (let row = 0; row < 2; row++) {
+      const text = words.decode([...tokens.subarray(512 * row, 512 * (row + 1))]);
+      if (text.includes('answer 4')) holding.push(`${step + 1}/${row}`);
+    }
+  }
+  assert.ok(holding.length > 0);
+  assert.deepEqual(
+    fineTuning.seen.map(({ step, row }) => `${step}/${row}`),
+    holding,
+  );
+  const text = documentTraceText(await traceDocument('doc/4', tuned));
+  assert.match(text, /^pretrain {2}seen \d+ of \d+ times after 6 of 6 steps$/m);
+  assert.match(
+    text,
+    /^sft {7}2 conversations were made from it, 1 too long for a row; seen (\d+) of \1 times after 7 of 7/m,
+  );
+  const dropped = documentTraceText(await traceDocument('doc/7', tuned));
+  assert.match(dropped, /^sft {7}never: no conversation was made from it$/m);
+  assert.equal((await traceDocument('doc/4', run)).fineTuning, null);
+
+  // Interrupted after three steps: the manifest is not there yet, the recipe is the run's.
+  rmSync(join(tuned, 'sft', 'manifest.json'));
+  writeFileSync(join(tuned, 'sft', 'metrics.jsonl'), '{"step":3}\n');
+  writeFileSync(join(tuned, 'recipe.json'), JSON.stringify(tuning));
+  const half = (await traceDocument('doc/4', tuned)).fineTuning;
+  assert.deepEqual(half, { ...fineTuning, stepsTaken: 3 });
 });
 
 test('an unfinished pretraining: steps that were not reached are marked', async () => {

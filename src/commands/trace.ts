@@ -253,7 +253,8 @@ export const command = buildCommand<Flags, [string?]>({
     brief: 'Where a file came from, or what became of a document',
     fullDescription: `Prints the family tree of the artefact that holds PATH, down to the source documents: kinds, ids, recipe parts, facts,
 licences. The asked file is hashed and compared; --verify hashes the files of all ancestors found.
-With --document: whether the document (id or address) was kept, which rule dropped it, and the steps that saw it.
+With --document: whether the document (id or address) was kept, which rule dropped it, the conversations made from it, and the steps
+of pretraining and fine-tuning that saw it.
 Exit code 0 when nothing differs, 4 when a file or an input changed since.
 
 Example:

@@ -6,13 +6,14 @@ import test from 'node:test';
 import { gzipSync } from 'node:zlib';
 import type { Document } from '../base/document.ts';
 import { readJsonl } from '../base/jsonl.ts';
-import { type LedgerRow, readLedger } from '../base/ledger.ts';
+import { type Funnel, type FunnelCount, type FunnelFlow, type LedgerRow, readLedger } from '../base/ledger.ts';
 import { silentLog } from '../base/progress.ts';
 import { parseRecipe, type Recipe, type RecipeInput } from '../base/recipe.ts';
 import { buildSource } from './build-source.ts';
 import { cleanDocuments, trainName, validationName } from './clean.ts';
 import { lookUpDocument } from './look-up.ts';
 import { type Planted, plantedName } from './planted.ts';
+import { readWarcDocuments } from './readers/documents.ts';
 import { reconcile } from './reconcile.ts';
 import { httpResponse, recordId, WarcWriter } from './warc-writer.ts';
 
@@ -199,6 +200,7 @@ test('a document can be looked up by its id and by the id of a held-out part', a
   assert.equal(byPart?.train?.id, byPart?.row.id);
   const dropped = (await all(readLedger(documents))).find(({ verdict }) => verdict === 'dropped') as LedgerRow;
   assert.deepEqual(await lookUpDocument(documents, dropped.id), { row: dropped, train: undefined, validation: [] });
+  if (byPart?.row.url) assert.deepEqual(await lookUpDocument(documents, byPart.row.url), byPart);
   assert.equal(await lookUpDocument(documents, 'nobody'), undefined);
 });
 
@@ -299,4 +301,129 @@ test('foreign files: WARC with damage and odd records, opt-outs after their page
   ]);
   const nothing = recipe({ source: { kind: 'warc', paths: [join(dir, 'nowhere')] } });
   await assert.rejects(buildSource({ dir: join(dir, 'x'), recipe: nothing, log: silentLog }), /does not exist/);
+});
+
+/** Cleans JSON-lines files given by name and content. */
+async function cleanLines(
+  name: string,
+  files: Readonly<Record<string, string | Uint8Array>>,
+  data: Partial<NonNullable<RecipeInput['data']>> = {},
+  languages: string[] | null = null,
+): Promise<{ readonly rows: LedgerRow[]; readonly funnel: Funnel; readonly facts: Record<string, unknown> }> {
+  const folder = join(dir, name);
+  mkdirSync(folder);
+  for (const [file, content] of Object.entries(files)) writeFileSync(join(folder, file), content);
+  const lines = recipe({ ...data, source: { kind: 'jsonl', paths: [folder], languages } });
+  const source = join(dir, `${name}-source`);
+  const documents = join(dir, `${name}-documents`);
+  await buildSource({ dir: source, recipe: lines, log: silentLog });
+  const options = { dir: documents, recipe: lines, source, log: silentLog, languageModel: null };
+  const { manifest } = await cleanDocuments(options);
+  const funnel = JSON.parse(readFileSync(join(documents, 'funnel.json'), 'utf8')) as Funnel;
+  return { rows: await all(readLedger(documents)), funnel, facts: manifest.facts };
+}
+
+test('no words of a line that cannot be read come into the ledger', async () => {
+  const { rows } = await cleanLines('private', {
+    'a.jsonl': 'write to jo@example.com\n{"text":"Gut."}\n{"text":"jo@example.com\n',
+  });
+  assert.deepEqual(
+    rows.filter(({ verdict }) => verdict === 'dropped').map(({ id, detail }) => [id, detail]),
+    [
+      ['a.jsonl:1', 'line 1: not valid JSON'],
+      ['a.jsonl:3', 'line 3: not valid JSON'],
+    ],
+  );
+  assert.ok(!JSON.stringify(rows).includes('example'));
+});
+
+test('a damaged file is one rejected record, and the next file is read', async () => {
+  const line = '{"id":"whole","text":"Ganz."}\n';
+  const { rows, facts } = await cleanLines('damaged', {
+    'a.jsonl.gz': 'no gzip at all',
+    'b.jsonl.gz': gzipSync(line.repeat(2)).subarray(0, -4),
+    'c.jsonl': '{"id":"c","text":"Die nächste Datei."}\n',
+  });
+  const dropped = rows.filter(({ reason }) => reason === 'unreadable');
+  assert.deepEqual(
+    dropped.map(({ id }) => id),
+    ['a.jsonl.gz:end', 'b.jsonl.gz:end'],
+  );
+  for (const { detail } of dropped) assert.match(detail ?? '', /no whole gzip file/);
+  assert.equal(rows.at(-1)?.id, 'c');
+  assert.equal(rows.at(-1)?.verdict, 'kept');
+  assert.equal(facts['read'], rows.length);
+});
+
+test('plain text is read in the encoding of its header', async () => {
+  const folder = join(dir, 'encodings');
+  mkdirSync(folder);
+  const writer = new WarcWriter(join(folder, 'a.warc.gz'));
+  const texts = { 'iso-8859-1': Buffer.from('Zürich', 'latin1'), 'utf-16le': Buffer.from('Zürich ', 'utf16le') };
+  for (const [charset, body] of Object.entries(texts)) {
+    writer.write({
+      type: 'response',
+      id: recordId(charset),
+      date: '2020-01-01T00:00:00Z',
+      targetUri: `https://in.example/${charset}.txt`,
+      contentType: 'application/http;msgtype=response',
+      block: httpResponse('200 OK', { 'Content-Type': `text/plain; charset=${charset}` }, body),
+    });
+  }
+  const odd = httpResponse('200 OK', { 'Content-Type': 'jo@example.com wrote' }, Buffer.from('x'));
+  const http = 'application/http;msgtype=response';
+  const date = '2020-01-01T00:00:00Z';
+  writer.write({
+    type: 'response',
+    id: recordId('odd'),
+    date,
+    targetUri: 'https://x.test/',
+    contentType: http,
+    block: odd,
+  });
+  writer.close();
+  const items = await all(readWarcDocuments(join(folder, 'a.warc.gz'), 'test'));
+  assert.deepEqual(
+    items.map(({ document, rejected }) => document?.text ?? rejected?.detail),
+    ['Zürich', 'Zürich', 'no media type'],
+  );
+});
+
+test('the funnel adds up in every step and language; what is held out whole did not pass', async () => {
+  const lines = Array.from({ length: 60 }, (_, i) => {
+    const language = ['de', 'fr', 'it'][i % 3];
+    return JSON.stringify({ id: `d${i}`, language, text: i % 10 === 9 ? 'Gleich.' : `Text ${i}.` });
+  });
+  lines.push(lines[0] as string, 'no json');
+  const files = { 'a.jsonl': lines.join('\n') };
+  const { rows, funnel, facts } = await cleanLines('funnel', files, { heldOutShare: 0.3 }, ['deu', 'fra']);
+  const add = (counts: readonly FunnelCount[]): FunnelCount =>
+    counts.reduce((a, b) => ({ documents: a.documents + b.documents, bytes: a.bytes + b.bytes }), {
+      documents: 0,
+      bytes: 0,
+    });
+  const documentsOf = (flow: FunnelFlow): number =>
+    add([flow.out, flow.moved, ...Object.values(flow.dropped)]).documents;
+  for (const [i, step] of funnel.steps.entries()) {
+    const flows = Object.values(step.languages);
+    for (const flow of [step, ...flows]) assert.equal(flow.in.documents, documentsOf(flow), step.step);
+    for (const part of ['in', 'out', 'moved'] as const)
+      assert.deepEqual(add(flows.map((flow) => flow[part])), step[part]);
+    for (const [reason, count] of Object.entries(step.dropped)) {
+      const parts = flows.flatMap(({ dropped }) => dropped[reason] ?? []);
+      assert.deepEqual(add(parts), count, `${step.step}, ${reason}`);
+    }
+    if (i > 0) assert.deepEqual(step.in, funnel.steps[i - 1]?.out);
+  }
+  const italian = rows.filter(({ reason }) => reason === 'other-language');
+  assert.equal(italian.length, 20);
+  assert.ok(italian.every(({ language, bytesIn }) => language === 'ita' && bytesIn > 0));
+  const [read] = funnel.steps;
+  const bytes = italian.reduce((sum, { bytesIn }) => sum + bytesIn, 0);
+  assert.deepEqual(read?.languages['ita']?.dropped, { 'other-language': { documents: 20, bytes } });
+  assert.equal(read?.languages['deu']?.dropped['repeated-id']?.documents, 1);
+  const last = funnel.steps.at(-1);
+  assert.equal(last?.out.documents, facts['trainDocuments']);
+  assert.equal(last?.moved.documents, facts['validationDocuments']);
+  assert.ok((last?.moved.documents ?? 0) > 0);
 });

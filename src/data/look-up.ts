@@ -7,7 +7,8 @@ import { readJsonl } from '../base/jsonl.ts';
 import { type LedgerRow, readLedger } from '../base/ledger.ts';
 import { trainName, validationName } from './clean.ts';
 
-export interface DocumentTrace {
+/** What a corpus holds of a document. */
+export interface DocumentTexts {
   readonly row: LedgerRow;
   /** The document as it is trained on; undefined when dropped or held out whole. */
   readonly train: Document | undefined;
@@ -15,27 +16,33 @@ export interface DocumentTrace {
   readonly validation: readonly Document[];
 }
 
-/** Looks up a document by id (the id of a held-out part, `<id>#<label>`, finds its document); undefined if unknown. */
-export async function lookUpDocument(dir: string, id: string): Promise<DocumentTrace | undefined> {
-  let row: LedgerRow | undefined;
-  let wholeId = id;
-  for await (const candidate of readLedger(dir)) {
-    if (candidate.id !== id && !id.startsWith(`${candidate.id}#`)) continue;
-    row = candidate;
-    wholeId = candidate.id;
-    break;
+/** The ledger's row of a document, by its id, its address or the id of a held-out part; undefined if unknown. */
+export async function findLedgerRow(dir: string, document: string): Promise<LedgerRow | undefined> {
+  for await (const row of readLedger(dir)) {
+    if (row.url === document || isPartOf(document, row.id)) return row;
   }
+  return undefined;
+}
+
+/** Whether an id is that of a document or of a held-out part of it, `<id>#<label>`. */
+export function isPartOf(id: string, document: string): boolean {
+  return id === document || id.startsWith(`${document}#`);
+}
+
+/** Looks up a document as `findLedgerRow` does, with its texts. */
+export async function lookUpDocument(dir: string, document: string): Promise<DocumentTexts | undefined> {
+  const row = await findLedgerRow(dir, document);
   if (!row) return undefined;
   if (row.verdict === 'dropped') return { row, train: undefined, validation: [] };
   let train: Document | undefined;
-  for await (const document of readJsonl<Document>(join(dir, trainName))) {
-    if (document.id !== wholeId) continue;
-    train = document;
+  for await (const candidate of readJsonl<Document>(join(dir, trainName))) {
+    if (candidate.id !== row.id) continue;
+    train = candidate;
     break;
   }
   const validation: Document[] = [];
-  for await (const document of readJsonl<Document>(join(dir, validationName))) {
-    if (document.id === wholeId || document.id.startsWith(`${wholeId}#`)) validation.push(document);
+  for await (const candidate of readJsonl<Document>(join(dir, validationName))) {
+    if (isPartOf(candidate.id, row.id)) validation.push(candidate);
   }
   return { row, train, validation };
 }

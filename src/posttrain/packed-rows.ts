@@ -48,8 +48,15 @@ export function packRows(lengths: readonly number[], sequenceLength: number, see
   return rows;
 }
 
+export interface PackedRows extends TrainingData {
+  /** Rows of one epoch. */
+  readonly rows: number;
+  /** Where the first `steps` steps read sequence `index`; steps and rows of a step count from 0. */
+  whereIs(index: number, steps: number): readonly { readonly step: number; readonly row: number }[];
+}
+
 /** Training data whose step s is rows s*B .. s*B + B - 1 of an endless sequence of shuffled epochs. */
-export function packedRows(options: PackedRowsOptions): TrainingData & { readonly rows: number } {
+export function packedRows(options: PackedRowsOptions): PackedRows {
   const { sequences, batchSize: B, sequenceLength: T, seed } = options;
   for (const { ids, lossMask } of sequences) {
     if (ids.length < 2 || ids.length > T + 1 || lossMask.length !== ids.length) {
@@ -83,6 +90,10 @@ export function packedRows(options: PackedRowsOptions): TrainingData & { readonl
       }
       return [parts];
     },
+    whereIs: (index, steps) =>
+      Array.from({ length: steps * B }, (_, at) => at)
+        .filter((at) => rowAt(at).includes(index))
+        .map((at) => ({ step: Math.floor(at / B), row: at % B })),
   };
 }
 

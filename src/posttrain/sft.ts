@@ -6,10 +6,9 @@ import { UserError } from '../base/errors.ts';
 import { readJsonl } from '../base/jsonl.ts';
 import type { Tokenizer } from '../tokenizer/bpe.ts';
 import { encodeConversation } from '../tokenizer/chat-format.ts';
-import type { TrainingData } from '../train/loop.ts';
 import type { Conversation } from './conversations.ts';
 import { conversationsName } from './conversations-stage.ts';
-import { type MaskedSequence, packedRows } from './packed-rows.ts';
+import { type MaskedSequence, type PackedRows, packedRows } from './packed-rows.ts';
 
 export interface SftDataOptions {
   /** Folder of the stage `conversations`. */
@@ -20,23 +19,28 @@ export interface SftDataOptions {
   readonly seed: number;
 }
 
-export interface SftData extends TrainingData {
+export interface SftData extends PackedRows {
   /** Conversations in the rows, and those that are too long for one even with their answer cut. */
   readonly conversations: number;
   readonly leftOut: number;
-  /** Rows of one epoch. */
-  readonly rows: number;
+  /** Ids of the conversations in the rows, by the index that `whereIs` takes. */
+  readonly ids: readonly string[];
 }
 
 /** Reads and encodes the conversations of a folder. */
 export async function sftData(options: SftDataOptions): Promise<SftData> {
   const { dir, tokenizer, sequenceLength, batchSize, seed } = options;
   const sequences: MaskedSequence[] = [];
+  const ids: string[] = [];
   let leftOut = 0;
   for await (const conversation of readJsonl<Conversation>(join(dir, conversationsName))) {
     const encoded = encodeToFit(tokenizer, conversation, sequenceLength + 1);
-    if (encoded) sequences.push({ ids: Int32Array.from(encoded.ids), lossMask: Uint8Array.from(encoded.lossMask) });
-    else leftOut++;
+    if (!encoded) {
+      leftOut++;
+      continue;
+    }
+    sequences.push({ ids: Int32Array.from(encoded.ids), lossMask: Uint8Array.from(encoded.lossMask) });
+    ids.push(conversation.id);
   }
   if (sequences.length === 0) {
     throw new UserError(`no conversation of ${dir} fits into a row`, {
@@ -45,7 +49,7 @@ export async function sftData(options: SftDataOptions): Promise<SftData> {
     });
   }
   const data = packedRows({ sequences, sequenceLength, batchSize, seed });
-  return { ...data, conversations: sequences.length, leftOut };
+  return { ...data, conversations: sequences.length, leftOut, ids };
 }
 
 /** Answers are not cut below this: a stump would teach to stop anywhere. */
