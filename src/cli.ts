@@ -164,10 +164,6 @@ EXIT CODES
 `;
 }
 
-// Whoever installs a handler of its own, as training and chat do, takes the signal over.
-process.on('SIGINT', () => {
-  if (process.listenerCount('SIGINT') === 1) process.exit(130);
-});
 // `belay trace ... | head` closes our output early; that is no failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;

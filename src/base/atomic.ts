@@ -34,6 +34,13 @@ export function writeFileAtomic(path: string, data: string | Uint8Array): void {
   syncFolder(dirname(path));
 }
 
+/** Flushes a file that was written aside and moves it to `path`. */
+export function commitFile(aside: string, path: string): void {
+  syncFolder(aside);
+  renameSync(aside, path);
+  syncFolder(dirname(path));
+}
+
 /** Writes a value as indented JSON, atomically. */
 export function writeJsonAtomic(path: string, value: unknown): void {
   writeFileAtomic(path, `${JSON.stringify(value, null, 2)}\n`);

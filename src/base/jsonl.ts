@@ -1,16 +1,22 @@
 // JSON-lines files, plain or gzipped, read and written as streams.
 //
 // Written gzip is deterministic (no time stamp, fixed level), so equal records give equal bytes and equal hashes.
-// A line that does not parse is handed to `onBad` with its number and the reason; reading goes on.
+// A line that does not parse is handed to `onBad` with its number and the reason; reading goes on. The reason never
+// quotes the line: what is wrong in it may be somebody's address.
 //
 // Does not: know what is in a line.
 import { once } from 'node:events';
 import { createReadStream, createWriteStream } from 'node:fs';
-import type { Writable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { createGunzip, createGzip } from 'node:zlib';
 import { UserError } from './errors.ts';
 import { errorText } from './json.ts';
+
+/** A compressed file that is not gzip, or ends too early; what came before was read. */
+export class DamagedGzip extends UserError {}
+
+const notJson = 'not valid JSON';
 
 export interface BadLine {
   readonly path: string;
@@ -18,7 +24,7 @@ export interface BadLine {
   readonly reason: string;
 }
 
-/** The values of a .jsonl or .jsonl.gz file, one by one. Without `onBad`, a bad line is a UserError. */
+/** The values of a .jsonl or .jsonl.gz file, one by one. A file that cannot be read is a UserError; so is, without `onBad`, a bad line. */
 export async function* readJsonl<T>(path: string, onBad?: (bad: BadLine) => void): AsyncGenerator<T> {
   const file = createReadStream(path, { highWaterMark: 1 << 18 });
   const input = path.endsWith('.gz') ? file.pipe(createGunzip({ chunkSize: 1 << 18 })) : file;
@@ -30,14 +36,14 @@ export async function* readJsonl<T>(path: string, onBad?: (bad: BadLine) => void
     if (bytes.length === 0) return undefined;
     try {
       return JSON.parse(bytes.toString('utf8')) as T;
-    } catch (error) {
-      const bad = { path, line, reason: errorText(error) };
-      if (!onBad) throw new UserError(`line ${line} of ${path} is not JSON`, { found: bad.reason });
-      onBad(bad);
+    } catch {
+      // The message of JSON.parse quotes what it read.
+      if (!onBad) throw new UserError(`line ${line} of ${path} is ${notJson}`);
+      onBad({ path, line, reason: notJson });
       return undefined;
     }
   };
-  for await (const chunk of input as AsyncIterable<Buffer>) {
+  for await (const chunk of chunks(path, file, input)) {
     let start = 0;
     for (;;) {
       const end = chunk.indexOf(10, start);
@@ -52,6 +58,21 @@ export async function* readJsonl<T>(path: string, onBad?: (bad: BadLine) => void
   }
   const last = rest.length > 0 ? parse(Buffer.concat(rest)) : undefined;
   if (last !== undefined) yield last;
+}
+
+/** The bytes of `input`, which reads `file` or is it; closes the file however the reader ends. */
+async function* chunks(path: string, file: Readable, input: Readable): AsyncGenerator<Buffer> {
+  try {
+    yield* input as AsyncIterable<Buffer>;
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException;
+    const details = { found: errorText(error), cause: error };
+    if (!code.startsWith('Z_')) throw new UserError(`cannot read ${path}`, details);
+    throw new DamagedGzip(`${path} is no whole gzip file`, { ...details, next: 'make or fetch the file again' });
+  } finally {
+    file.destroy();
+    input.destroy();
+  }
 }
 
 /** Writes values to a .jsonl or .jsonl.gz file; `await writer.write(v)` respects back-pressure, `close()` ends it. */

@@ -14,7 +14,6 @@ import type { MemorisationSummary } from '../evaluate/memorisation.ts';
 import { finishRun, runLine, stagesUpTo } from './line.ts';
 import { memorisationName } from './memorisation-stage.ts';
 import { openRun, planName, type Run } from './run-folder.ts';
-import { watchSignals } from './signals.ts';
 import { runOptions, type StageFlags, stageFlags } from './stage-verb.ts';
 
 /** What a finished demo measured. */
@@ -31,7 +30,6 @@ export interface DemoResult {
 
 /** Runs the whole line in a run folder (docs/run-folder.md) and returns what the stages measured. */
 export async function runDemo(flags: StageFlags): Promise<DemoResult> {
-  watchSignals();
   const recipe = flags.recipe ?? (existsSync(join(flags.out, planName)) ? undefined : 'demo');
   const { recipe: _none, ...rest } = flags;
   const run = await openRun(runOptions(recipe === undefined ? rest : { ...rest, recipe }));

@@ -155,7 +155,6 @@ async function sideRun(
     keepCheckpoints: 1,
     log: run.log,
     label: `memorisation, ${goldfish ? 'goldfish' : 'standard'} loss, seed ${seed}`,
-  });
-  batches.close();
+  }).finally(() => batches.close());
   return { goldfish, seed, results: probeModel(evaluatedModel(model), probes) };
 }

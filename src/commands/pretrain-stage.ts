@@ -19,7 +19,7 @@ import { EOS } from '../tokenizer/special-tokens.ts';
 import { makeEngine } from './engine.ts';
 import type { Run } from './run-folder.ts';
 import { announce, whatMakesBits } from './stages.ts';
-import { watchSignals } from './signals.ts';
+import { control } from './signals.ts';
 
 /** The batches of pretraining: step s reads samples s*B .. (s+1)*B - 1 of the shuffled corpus. */
 export function pretrainData(tokensDir: string, recipe: PretrainRecipe, seed: number, steps: number): TrainingData {
@@ -44,6 +44,9 @@ export function pretrainData(tokensDir: string, recipe: PretrainRecipe, seed: nu
       }
       return parts;
     },
+    close() {
+      batches.close();
+    },
   };
 }
 
@@ -65,10 +68,11 @@ export async function pretrainStage(run: Run, validate?: (model: Apertus) => num
       const engine = makeEngine(recipe.compute, run.log);
       const model = new Apertus(engine, modelConfig(sizes));
       model.initialise(seed);
+      const data = pretrainData(run.folder('tokens'), recipe, seed, steps);
       const result = await train({
         dir,
         model,
-        data: pretrainData(run.folder('tokens'), recipe, seed, steps),
+        data,
         steps,
         schedule: scheduleOf(recipe, steps, recipe.batchSize),
         optimizer: recipe.optimizer,
@@ -77,11 +81,11 @@ export async function pretrainStage(run: Run, validate?: (model: Apertus) => num
         keepCheckpoints: recipe.keepCheckpoints,
         log: run.log,
         label: 'pretrain',
-        control: watchSignals(),
+        control,
         allowOtherTarget: run.allowOtherTarget,
         validateEverySteps: recipe.validateEverySteps,
         ...(validate ? { validate: () => validate(model) } : {}),
-      });
+      }).finally(() => data.close?.());
       saveHfFolder(join(dir, 'model'), model, { dtype: 'float32', eosTokenId: EOS });
       return {
         parameters: parameterCount(sizes),

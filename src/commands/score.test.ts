@@ -1,6 +1,6 @@
 // `belay score` against the reference losses, with bad lines, compressed files and text.
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -60,7 +60,7 @@ test('ids and documents give the reference losses; bad lines are answered in the
     assert.equal(got.length, golden.T);
     for (const [i, logprob] of got.entries()) assert.ok(Math.abs(logprob + (want[i] as number)) < 1e-5, `${mode} ${i}`);
   }
-  assert.match(lines[1]?.error as string, /not JSON/);
+  assert.match(lines[1]?.error as string, /^not valid JSON$/);
   assert.match(lines[3]?.error as string, /ids\[1\] is 999999/);
   assert.match(lines[4]?.error as string, /one of them/);
   assert.match(lines[5]?.error as string, /documents\[1\] is 1/);
@@ -94,6 +94,22 @@ test('text is its tokens after <s>; compressed files work; the exit code tells o
   ]);
   assert.equal(bad.code, someLinesFailed);
   assert.match(bad.stderr, /1 of 2 lines/);
+});
+
+test('the input is never the file in which the output is built', async () => {
+  const text = '{"ids":[1,2]}\n';
+  for (const [input, output] of [
+    ['scores.jsonl.partial', 'scores.jsonl'],
+    ['scores.partial.jsonl.gz', 'scores.partial.jsonl.gz'],
+    ['packed.partial.gz', 'packed.gz'],
+    ['linked.jsonl', 'link.jsonl'],
+  ] as const) {
+    writeFileSync(join(scratch, input), text);
+    if (output === 'link.jsonl') linkSync(join(scratch, input), join(scratch, `${output}.partial`));
+    const files = { input: join(scratch, input), output: join(scratch, output) };
+    await assert.rejects(scoreFile({ model: small, ...files }), /same file|output would be built/);
+    assert.equal(readFileSync(join(scratch, input), 'utf8'), text);
+  }
 });
 
 test('more lines than one pass stay in order, whatever the neighbours', async () => {

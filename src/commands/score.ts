@@ -5,11 +5,11 @@
 // line and is counted; the run goes on.
 //
 // Does not: interpret scores; evaluate/ does.
-import { mkdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { mkdirSync, rmSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { setImmediate } from 'node:timers/promises';
 import { buildCommand } from '@stricli/core';
 import { z } from 'zod';
+import { commitFile } from '../base/atomic.ts';
 import { UserError } from '../base/errors.ts';
 import { JsonlWriter, readJsonl } from '../base/jsonl.ts';
 import { type Log, silentLog, terminalLog } from '../base/progress.ts';
@@ -60,11 +60,17 @@ export async function scoreFile(options: ScoreFileOptions): Promise<ScoreFileRes
   if (statSync(input, { throwIfNoEntry: false })?.isFile() !== true) {
     throw new UserError(`cannot read the input ${input}`, { found: 'no file at this path' });
   }
-  if (resolve(input) === resolve(output)) throw new UserError('input and output are the same file', { found: input });
-  const folder = openModelFolder(options.model, { threads: options.threads });
-  mkdirSync(dirname(resolve(output)), { recursive: true });
   // The suffix that says gzip stays the last one.
   const aside = output.endsWith('.gz') ? `${output.slice(0, -3)}.partial.gz` : `${output}.partial`;
+  if (isSameFile(input, output)) throw new UserError('input and output are the same file', { found: input });
+  if (isSameFile(input, aside)) {
+    throw new UserError('the input is the file in which the output would be built', {
+      found: input,
+      next: 'give --out another name, or rename the input',
+    });
+  }
+  const folder = openModelFolder(options.model, { threads: options.threads });
+  mkdirSync(dirname(resolve(output)), { recursive: true });
   const writer = new JsonlWriter(aside);
   const progress = log.progress('score', 0, 'tokens');
   const total = { lines: 0, tokens: 0, logprob: 0, errors: 0 };
@@ -91,14 +97,11 @@ export async function scoreFile(options: ScoreFileOptions): Promise<ScoreFileRes
     waiting = [];
     waitingTokens = 0;
     progress.update(total.tokens, `${total.lines} lines${total.errors > 0 ? `, ${total.errors} with errors` : ''}`);
-    // Signals are seen between passes.
-    await setImmediate();
   };
 
   try {
     // A line that is no JSON is reported between its neighbours, so the order is kept.
-    const onBad = ({ reason }: { readonly reason: string }): void =>
-      void waiting.push({ error: `not JSON: ${reason}` });
+    const onBad = ({ reason }: { readonly reason: string }): void => void waiting.push({ error: reason });
     for await (const value of readJsonl<unknown>(input, onBad)) {
       const item = readItem(value, folder);
       waiting.push(item);
@@ -112,9 +115,16 @@ export async function scoreFile(options: ScoreFileOptions): Promise<ScoreFileRes
     rmSync(aside, { force: true });
     throw error;
   }
-  renameSync(aside, output);
+  commitFile(aside, output);
   progress.finish(`${total.lines} lines, ${total.tokens} tokens, ${total.errors} errors`);
   return total;
+}
+
+/** One file under two names (a link) counts too. */
+function isSameFile(a: string, b: string): boolean {
+  if (resolve(a) === resolve(b)) return true;
+  const [one, other] = [a, b].map((path) => statSync(path, { throwIfNoEntry: false }));
+  return one !== undefined && one.dev === other?.dev && one.ino === other.ino;
 }
 
 function readItem(value: unknown, folder: ModelFolder): Item {

@@ -13,7 +13,7 @@ import { runFiles, train } from '../train/loop.ts';
 import { scheduleOf } from '../train/plan.ts';
 import { makeEngine } from './engine.ts';
 import type { Run } from './run-folder.ts';
-import { watchSignals } from './signals.ts';
+import { control } from './signals.ts';
 import { announce, whatMakesBits } from './stages.ts';
 
 /** The rows of fine-tuning. */
@@ -61,7 +61,7 @@ export async function sftStage(run: Run): Promise<StageResult> {
         keepCheckpoints: 2,
         log: run.log,
         label: 'sft',
-        control: watchSignals(),
+        control,
         allowOtherTarget: run.allowOtherTarget,
       });
       saveHfFolder(join(dir, 'model'), model, { dtype: 'float32', eosTokenId: ASSISTANT_END });

@@ -5,7 +5,6 @@ import { buildCommand, type Command, type CommandContext } from '@stricli/core';
 import { terminalLog } from '../base/progress.ts';
 import { runLine } from './line.ts';
 import { openRun, type OpenRunOptions, type StageName } from './run-folder.ts';
-import { watchSignals } from './signals.ts';
 
 export interface StageFlags {
   readonly out: string;
@@ -63,7 +62,6 @@ export function stageCommand({ stages, brief, about, example }: StageVerb): Comm
 
 /** Opens the run folder, runs the line up to the stages and prints what they left. */
 export async function runStageVerb(stages: StageVerb['stages'], flags: StageFlags): Promise<void> {
-  watchSignals();
   const run = await openRun(runOptions(flags));
   const results = await runLine(run, ...stages);
   if (!flags.json) {

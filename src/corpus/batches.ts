@@ -94,6 +94,7 @@ export class TokenBatches {
     });
     this.samples = options.samples ?? this.indices.samples;
     if (this.indices.samples < this.samples) {
+      this.reader.close();
       throw new UserError(`${options.path} has too few tokens for one sample`, {
         found: `${this.reader.tokens} tokens`,
         expected: `at least ${options.sequenceLength + 1}, one more than the sequence length`,

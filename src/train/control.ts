@@ -1,7 +1,7 @@
 // How a running training is told to save or to stop: trigger files in the run folder, and requests by signal.
 //
-// `triggers/save` and `triggers/exit` are the names Megatron polls (docs/run-folder.md). A signal handler, installed by
-// commands/, sets the request; the loop looks after every step.
+// `triggers/save` and `triggers/exit` are the names Megatron polls (docs/run-folder.md). The loop says when it begins and
+// ends to look at requests, so that commands/ listens to signals only then; it looks after every step.
 //
 // Does not: install signal handlers.
 import { existsSync, rmSync } from 'node:fs';
@@ -9,11 +9,30 @@ import { join } from 'node:path';
 
 export type StopRequest = 'save-and-exit' | 'exit-now';
 
+/** Told when a training loop begins to look at requests, and when it ends. */
+export interface RunControlHooks {
+  readonly onWatch?: () => void;
+  readonly onRelease?: () => void;
+}
+
 /** What the world asks of a running training. One per process; commands/signals.ts sets it. */
 export class RunControl {
   request: StopRequest | undefined;
-  /** True while a training loop looks at `request`; else a signal ends the process at once. */
-  isWatched = false;
+  private readonly hooks: RunControlHooks;
+
+  constructor(hooks: RunControlHooks = {}) {
+    this.hooks = hooks;
+  }
+
+  /** From here on somebody looks at `request`. */
+  watch(): void {
+    this.hooks.onWatch?.();
+  }
+
+  /** From here on nobody does. */
+  release(): void {
+    this.hooks.onRelease?.();
+  }
 }
 
 export interface Triggers {

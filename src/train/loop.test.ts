@@ -175,6 +175,23 @@ test('triggers and requests save and pause; the run goes on afterwards', async (
   assert.equal(result.steps, 14);
 });
 
+test('a request of the last step is obeyed too, and signals are watched from the first step to there', async () => {
+  const dir = join(scratch, 'last');
+  const calls: string[] = [];
+  const control = new RunControl({ onWatch: () => calls.push('watch'), onRelease: () => calls.push('release') });
+  const asking: TrainingData = {
+    samplesPerStep: B,
+    step(step) {
+      assert.deepEqual(calls, ['watch']);
+      if (step === 13) setImmediate(() => (control.request = 'save-and-exit'));
+      return data.step(step);
+    },
+  };
+  await assert.rejects(train(options(fresh(), dir, { control, data: asking })), /paused after step 14/);
+  assert.deepEqual(calls, ['watch', 'release']);
+  assert.equal((await train(options(fresh(), dir))).steps, 14);
+});
+
 test('a checkpoint of another dispatch target is refused unless asked for', async () => {
   const dir = join(scratch, 'target');
   await assert.rejects(train(options(fresh(), dir, { data: dying(5) })), /killed/);

@@ -30,6 +30,8 @@ export interface TrainingData {
   readonly samplesPerStep: number;
   /** The micro-batches of a step (from 0); a function of the step alone. */
   step(step: number): readonly TrainingBatch[];
+  /** Lets go of open files; called by whoever made the data, when training is over. */
+  close?(): void;
 }
 
 export interface TrainOptions {
@@ -94,7 +96,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     event('checkpoint', { step, seconds: (performance.now() - started) / 1000 });
   };
 
-  if (control) control.isWatched = true;
+  control?.watch();
   const progress = log.progress(label, steps, 'steps');
   progress.update(step);
   try {
@@ -134,8 +136,11 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       if (dir && step < steps) obey(dir, step, control, save, event);
     }
     save();
+    // What was asked during the last step and its save is still to be heard, or nobody ever hears it.
+    await new Promise(setImmediate);
+    if (dir) obey(dir, step, control, save, event);
   } finally {
-    if (control) control.isWatched = false;
+    control?.release();
   }
   progress.finish(`${steps} steps, loss ${loss.toFixed(4)}`);
   event('finished', { step, loss });

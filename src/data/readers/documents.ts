@@ -3,22 +3,24 @@
 // Every record that could be a document comes out, as a document or as a rejection with a reason, so that the ledger
 // accounts for all of them. robots.txt records, requests and descriptions of the crawl are no documents.
 //
-// Does not: judge texts.
-import { TextDecoder } from 'node:util';
+// Does not: judge texts, or quote them in reasons.
 import type { Document, Section } from '../../base/document.ts';
 import { sha256 } from '../../base/hashing.ts';
-import { readJsonl } from '../../base/jsonl.ts';
+import { DamagedGzip, readJsonl } from '../../base/jsonl.ts';
 import { languageOfTag } from '../language-codes.ts';
 import { licenceOf } from '../licences.ts';
 import { isRobotsUrl, RobotsSnapshot } from '../opt-out.ts';
-import { decodeHtml, extractHtml } from './html.ts';
+import { decodeHtml, decodePlain, extractHtml } from './html.ts';
 import { parseHttpResponse, readWarc, type WarcRecord } from './warc.ts';
 
 export interface RejectedRecord {
   readonly id: string;
   readonly url?: string | undefined;
   readonly reason: string;
+  /** For people; never words of the record, which may be personal. */
   readonly detail: string;
+  /** What was read, where it could be: a text that is not wanted. */
+  readonly document?: Document;
 }
 
 export type SourceItem =
@@ -71,12 +73,12 @@ function readRecord(record: WarcRecord, url: string, source: string): SourceItem
   }
   const mime = (contentType ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
   if (mime === 'text/plain') {
-    const text = new TextDecoder('utf-8').decode(body).replace(/\r\n?/g, '\n').trim();
+    const text = decodePlain(body, contentType).replace(/\r\n?/g, '\n').trim();
     if (text === '') return reject('empty', 'no text');
     const language = languageOfTag(record.headers.get('warc-identified-content-language')?.split(',')[0]);
     return { document: { id, text, url, language, source, licence: 'unknown' } };
   }
-  if (!['text/html', 'application/xhtml+xml', ''].includes(mime)) return reject('not-text', mime.slice(0, 100));
+  if (!['text/html', 'application/xhtml+xml', ''].includes(mime)) return reject('not-text', mediaType(mime));
   const page = extractHtml(decodeHtml(body, contentType));
   if ('problem' in page) return reject('unreadable', page.problem);
   if (page.text === '') return reject('empty', 'no text outside boilerplate');
@@ -94,8 +96,27 @@ function readRecord(record: WarcRecord, url: string, source: string): SourceItem
   };
 }
 
+/** A header can hold anything; only what is made like a media type is repeated. */
+function mediaType(mime: string): string {
+  return /^[a-z]{1,20}\/[a-z0-9.+-]{1,80}$/.test(mime) ? mime : 'no media type';
+}
+
 function uuidOf(recordId: string | undefined): string | undefined {
   return /^<?urn:uuid:([0-9A-Za-z-]{8,})>?$/i.exec(recordId ?? '')?.[1];
+}
+
+/** Lines up to the place where the file is damaged, which is one more bad record. */
+async function* wholeLines(
+  lines: AsyncIterable<unknown>,
+  name: string,
+  bad: RejectedRecord[],
+): AsyncGenerator<unknown> {
+  try {
+    yield* lines;
+  } catch (error) {
+    if (!(error instanceof DamagedGzip)) throw error;
+    bad.push({ id: `${name}:end`, reason: 'unreadable', detail: `the file is no whole gzip file: ${error.found}` });
+  }
 }
 
 /** The documents of a .jsonl or .jsonl.gz file: `text` is needed, `id`, `url`, `language`, `licence`, `sections` are used. */
@@ -106,7 +127,7 @@ export async function* readJsonlDocuments(path: string, source: string): AsyncGe
   const lines = readJsonl<unknown>(path, (found) => {
     bad.push({ id: `${name}:${found.line}`, reason: 'unreadable', detail: `line ${found.line}: ${found.reason}` });
   });
-  for await (const value of lines) {
+  for await (const value of wholeLines(lines, name, bad)) {
     while (bad.length > 0) yield { rejected: bad.shift() as RejectedRecord };
     line++;
     const fields = value !== null && typeof value === 'object' ? (value as Record<string, unknown>) : {};

@@ -280,8 +280,18 @@ function isBoilerplate(attributes: Record<string, string>): boolean {
  */
 export function decodeHtml(bytes: Uint8Array, contentType: string | undefined): string {
   const head = Buffer.from(bytes.subarray(0, 1024)).toString('latin1');
-  let name =
-    charsetOf(contentType ?? '') ?? charsetOf(/<meta[^>]{0,500}charset[^>]{0,100}>/i.exec(head)?.[0] ?? '') ?? 'utf-8';
+  const stated = charsetOf(/<meta[^>]{0,500}charset[^>]{0,100}>/i.exec(head)?.[0] ?? '');
+  return decode(bytes, charsetOf(contentType ?? '') ?? stated);
+}
+
+/** Text of plain text in whatever encoding: byte order mark, then HTTP header, then UTF-8. */
+export function decodePlain(bytes: Uint8Array, contentType: string | undefined): string {
+  return decode(bytes, charsetOf(contentType ?? ''));
+}
+
+function decode(bytes: Uint8Array, charset = 'utf-8'): string {
+  const head = Buffer.from(bytes.subarray(0, 3)).toString('latin1');
+  let name = charset;
   if (head.startsWith('\xef\xbb\xbf')) name = 'utf-8';
   else if (head.startsWith('\xff\xfe')) name = 'utf-16le';
   else if (head.startsWith('\xfe\xff')) name = 'utf-16be';

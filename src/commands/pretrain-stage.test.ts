@@ -1,0 +1,42 @@
+// The batches of pretraining let go of their files, whoever asked for them.
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { openFiles } from '../../test/open-files.ts';
+import { silentLog } from '../base/progress.ts';
+import { parseRecipe, type PretrainRecipe } from '../base/recipe.ts';
+import { MegatronWriter } from '../corpus/megatron.ts';
+import { chooseSteps } from './budgets.ts';
+import { pretrainData } from './pretrain-stage.ts';
+import { Run } from './run-folder.ts';
+
+const dir = mkdtempSync(join(tmpdir(), 'belay-pretrain-'));
+after(() => rmSync(dir, { recursive: true, force: true }));
+
+test('measuring minutes, and data that are closed, leave no token file open', async () => {
+  const writer = new MegatronWriter(join(dir, 'train'), 'uint16');
+  for (let d = 0; d < 40; d++) writer.addDocument(Array.from({ length: 30 }, (_, i) => 3 + ((i * d) % 60)));
+  writer.close();
+  const recipe = parseRecipe(
+    {
+      name: 'test',
+      model: { layers: 1, hidden: 8, intermediate: 8, heads: 1, kvHeads: 1, headDim: 8, vocabularySize: 64 },
+      pretrain: { minutes: 0.01, peakLearningRate: 0.001, sequenceLength: 8, batchSize: 2, compute: 'float32' },
+    },
+    'of the test',
+  );
+  const file = join(dir, 'train.bin');
+  const pretrain = recipe.pretrain as PretrainRecipe;
+  const data = pretrainData(dir, pretrain, recipe.seed, 3);
+  assert.equal(data.step(2).length, 1);
+  if (process.platform === 'linux') assert.ok((await openFiles(file)) > 0);
+  data.close?.();
+  assert.equal(await openFiles(file), 0);
+
+  const run = new Run(dir, recipe, recipe, {}, { out: dir, log: silentLog });
+  chooseSteps(run, 'pretrain', (steps) => pretrainData(dir, pretrain, recipe.seed, steps));
+  assert.ok((run.recipe.pretrain?.steps ?? 0) > 0);
+  assert.equal(await openFiles(file), 0);
+});
