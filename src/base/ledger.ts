@@ -36,14 +36,19 @@ export interface FunnelCount {
   bytes: number;
 }
 
-export interface FunnelStep {
-  readonly step: string;
+/** Where the documents of a step went: those of `in` are in `out`, `moved` or `dropped`. */
+export interface FunnelFlow {
   readonly in: FunnelCount;
   readonly out: FunnelCount;
-  /** Dropped, by reason. */
+  /** Kept, but held out whole: nothing of them goes on to training. */
+  readonly moved: FunnelCount;
+  /** By reason. */
   readonly dropped: Record<string, FunnelCount>;
-  /** In and out by language. */
-  readonly languages: Record<string, { readonly in: FunnelCount; readonly out: FunnelCount }>;
+}
+
+export interface FunnelStep extends FunnelFlow {
+  readonly step: string;
+  readonly languages: Record<string, FunnelFlow>;
 }
 
 export interface Funnel {
@@ -62,21 +67,25 @@ export class Ledger {
   constructor(dir: string, stepNames: readonly string[]) {
     this.dir = dir;
     this.writer = new JsonlWriter(join(dir, ledgerName));
-    this.steps = stepNames.map((step) => ({ step, in: zero(), out: zero(), dropped: {}, languages: {} }));
+    this.steps = stepNames.map((step) => ({ step, ...noFlow(), languages: {} }));
   }
 
   /** A document passed step `index` (bytes before and after it). */
   passed(index: number, language: string, bytesBefore: number, bytesAfter: number): void {
-    const step = this.enter(index, language, bytesBefore);
-    count(step.out, bytesAfter);
-    count(languageOf(step, language).out, bytesAfter);
+    for (const flow of this.enter(index, language, bytesBefore)) count(flow.out, bytesAfter);
+  }
+
+  /** Step `index` held a document out whole. */
+  moved(index: number, language: string, bytesBefore: number): void {
+    for (const flow of this.enter(index, language, bytesBefore)) count(flow.moved, bytesBefore);
   }
 
   /** A document was dropped by step `index`. */
   dropped(index: number, language: string, bytesBefore: number, reason: string): void {
-    const step = this.enter(index, language, bytesBefore);
-    step.dropped[reason] ??= zero();
-    count(step.dropped[reason], bytesBefore);
+    for (const { dropped } of this.enter(index, language, bytesBefore)) {
+      dropped[reason] ??= zero();
+      count(dropped[reason], bytesBefore);
+    }
   }
 
   async record(row: LedgerRow): Promise<void> {
@@ -90,12 +99,14 @@ export class Ledger {
     return funnel;
   }
 
-  private enter(index: number, language: string, bytes: number): FunnelStep {
+  /** Counts a document into a step; returns the flows it belongs to, that of all documents and that of its language. */
+  private enter(index: number, language: string, bytes: number): readonly FunnelFlow[] {
     const step = this.steps[index];
     if (!step) throw new Error(`Ledger: no step ${index}`);
-    count(step.in, bytes);
-    count(languageOf(step, language).in, bytes);
-    return step;
+    step.languages[language] ??= noFlow();
+    const flows = [step, step.languages[language]];
+    for (const flow of flows) count(flow.in, bytes);
+    return flows;
   }
 }
 
@@ -118,7 +129,6 @@ function count(into: FunnelCount, bytes: number): void {
   into.bytes += bytes;
 }
 
-function languageOf(step: FunnelStep, language: string): { readonly in: FunnelCount; readonly out: FunnelCount } {
-  step.languages[language] ??= { in: zero(), out: zero() };
-  return step.languages[language];
+function noFlow(): FunnelFlow {
+  return { in: zero(), out: zero(), moved: zero(), dropped: {} };
 }

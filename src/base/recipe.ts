@@ -23,7 +23,7 @@ const sourceSchema = z.strictObject({
   paths: z.array(z.string()).default([]),
   /** Only these languages (ISO 639-3), or all. */
   languages: z.array(z.string()).nullable().default(null),
-  /** Keep at most this many pages (0: all), chosen by the seed; the parallel text stays whole. */
+  /** At most this many pages (0: all): builders choose them by the seed, `warc` and `jsonl` are read up to the number. */
   maxPages: z.int().min(0).default(0),
 });
 

@@ -286,19 +286,20 @@ function funnelSection({ funnel }: ReportData): string {
   if (!funnel || funnel.steps.length === 0) return '';
   return section(
     'What became of the documents',
-    'Each step passes a document on or drops it for a reason; the ledger has a line for every one.',
+    'Each step passes a document on, holds it out for validation, or drops it for a reason; the ledger has a line for every one.',
     table(
-      ['step', 'documents in', 'documents out', 'bytes out', 'dropped'],
-      funnel.steps.map(({ step, in: before, out, dropped }) => [
+      ['step', 'documents in', 'documents out', 'bytes out', 'held out whole', 'dropped'],
+      funnel.steps.map(({ step, in: before, out, moved, dropped }) => [
         step,
         String(before.documents),
         String(out.documents),
         amount(out.bytes),
+        String(moved.documents),
         Object.entries(dropped)
           .map(([reason, { documents }]) => `${reason} ${documents}`)
           .join(', ') || '-',
       ]),
-      [1, 2, 3],
+      [1, 2, 3, 4],
       funnel.steps.map(({ out }) => out.documents),
     ),
   );

@@ -74,7 +74,7 @@ export async function cleanDocuments(options: CleanOptions): Promise<StageResult
   return runStage({
     dir,
     kind: documentsKind,
-    version: 1,
+    version: 2,
     recipe: part as unknown as Json,
     inputs: { source },
     onStart: (what) => log.line(what === 'skip' ? `documents: ${dir} is up to date` : 'documents: cleaning'),
@@ -219,7 +219,8 @@ async function partDocuments(
         repeated: parted.repeated,
       });
     }
-    ledger.passed(stepIndex, document.language, row.bytesOut, trainBytes);
+    if (parted.train) ledger.passed(stepIndex, document.language, row.bytesOut, trainBytes);
+    else ledger.moved(stepIndex, document.language, row.bytesOut);
     await ledger.record({
       ...row,
       bytesOut: trainBytes + validationBytes,
@@ -266,7 +267,7 @@ async function* items(files: readonly string[], data: DataRecipe): AsyncGenerato
       const { document } = item;
       if (!chosen && document && languages !== null && !languages.includes(document.language)) {
         const { id, url, language } = document;
-        yield { rejected: { id, url, reason: 'other-language', detail: language } };
+        yield { rejected: { id, url, reason: 'other-language', detail: language, document } };
         continue;
       }
       yield item;

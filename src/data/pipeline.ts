@@ -5,7 +5,7 @@
 // Does not: know what steps do; clean.ts puts them together.
 import type { Document } from '../base/document.ts';
 import { type Ledger, type LedgerRow, textBytes } from '../base/ledger.ts';
-import type { SourceItem } from './readers/documents.ts';
+import type { RejectedRecord, SourceItem } from './readers/documents.ts';
 import type { Step } from './step.ts';
 
 export const readStepName = 'read';
@@ -30,14 +30,14 @@ export async function* runSteps(
   const seen = new Set<string>();
   for await (const item of items) {
     if (item.rejected) {
-      const { id, url, reason, detail } = item.rejected;
-      yield reject(ledger, { id, url, reason, detail, source });
+      yield reject(ledger, item.rejected, source);
       continue;
     }
     const { document } = item;
     if (seen.has(document.id)) {
       const { id, url } = document;
-      yield reject(ledger, { id, url, reason: 'repeated-id', detail: 'a record with this id came before', source });
+      const why = { reason: 'repeated-id', detail: 'a record with this id came before' };
+      yield reject(ledger, { id, url, ...why, document }, source);
       continue;
     }
     seen.add(document.id);
@@ -45,32 +45,14 @@ export async function* runSteps(
   }
 }
 
-function reject(
-  ledger: Ledger,
-  record: {
-    readonly id: string;
-    readonly url: string | undefined;
-    readonly reason: string;
-    readonly detail: string;
-    readonly source: string;
-  },
-): Passage {
-  const { id, url, reason, detail, source } = record;
-  ledger.dropped(0, 'und', 0, reason);
-  const row: LedgerRow = {
-    id,
-    verdict: 'dropped',
-    step: readStepName,
-    reason,
-    detail,
-    language: 'und',
-    source,
-    licence: 'unknown',
-    ...(url === undefined ? {} : { url }),
-    bytesIn: 0,
-    bytesOut: 0,
-  };
-  return { dropped: { document: undefined, step: readStepName }, row };
+function reject(ledger: Ledger, rejected: RejectedRecord, source: string): Passage {
+  const { id, url, reason, detail, document } = rejected;
+  const bytesIn = document ? textBytes(document) : 0;
+  const unknown = { id, language: 'und', source, licence: 'unknown', ...(url === undefined ? {} : { url }) };
+  const what = document ? rowOf(document) : unknown;
+  ledger.dropped(0, what.language, bytesIn, reason);
+  const row: LedgerRow = { ...what, verdict: 'dropped', step: readStepName, reason, detail, bytesIn, bytesOut: 0 };
+  return { dropped: { document, step: readStepName }, row };
 }
 
 function runDocument(document: Document, steps: readonly Step[], ledger: Ledger): Passage {

@@ -5,8 +5,15 @@
 // not replace the template, which asks for facts about the provider that no ledger knows.
 //
 // Does not: quote documents or personal data.
+import type { Recipe } from '../base/recipe.ts';
 import type { Evidence, Tally } from './evidence.ts';
 import { table, whole } from './markdown.ts';
+
+/** Who says what the licences are, where it is not the publishers of the texts; else empty. */
+export function licenceNote(recipe: Recipe): string {
+  if (recipe.data?.source.kind !== 'udhr') return '';
+  return 'The licences of the `udhr` pages are statements that the builder of the source wrote on its pages, for the readers to find; the text of the declaration itself is free of copyright.';
+}
 
 export function dataSummary({ recipe, funnel, sources, licences, languages, total, personalData }: Evidence): string {
   const name = recipe.release?.modelName ?? recipe.name;
@@ -24,6 +31,7 @@ export function dataSummary({ recipe, funnel, sources, licences, languages, tota
   const dropped = funnel.steps.flatMap(({ step, dropped: reasons }) =>
     Object.entries(reasons).map(([reason, { documents, bytes }]) => [step, reason, whole(documents), whole(bytes)]),
   );
+  const moved = funnel.steps.reduce((sum, step) => sum + step.moved.documents, 0);
   const agents = recipe.data?.optOutAgents ?? [];
   return `# Summary of the training data of ${name}
 
@@ -35,13 +43,15 @@ Modality: text. ${whole(total.documentsIn)} documents of ${whole(total.bytesIn)}
 
 ${tallies('source', sources)}
 
-${tallies('licence', licences)}
+${[tallies('licence', licences), licenceNote(recipe)].filter((part) => part !== '').join('\n\n')}
 
 ## 3. Processing
 
 ### 3.1 What was left out
 
-${dropped.length === 0 ? 'Nothing was left out.' : table(['step', 'reason', 'documents', 'bytes'], dropped)}
+${dropped.length === 0 ? 'Nothing was left out.' : table(['step', 'reason', 'documents', 'bytes'], dropped)}${
+  moved === 0 ? '' : `\n\n${whole(moved)} kept documents are held out whole for validation.`
+}
 
 ### 3.2 Opt-outs
 

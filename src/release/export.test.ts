@@ -103,6 +103,7 @@ const documents = await stage('documents', 'documents', {}, {}, async (dir) => {
     const language = i % 2 ? 'fra' : 'deu';
     ledger.passed(0, language, 1234, 1234);
     if (i < 4) ledger.dropped(1, language, 1234, 'opt-out');
+    else if (i === 4) ledger.moved(1, language, 1234);
     else ledger.passed(1, language, 1234, 1200);
     await ledger.record({
       ...row,
@@ -261,6 +262,10 @@ test('every number on the card and in the summary is one that was measured or ch
   assert.match(summary, /opt-out \| opt-out \| 4 \| 4 936/);
   assert.match(summary, new RegExp(`email \\| ${emails} `));
   assert.match(summary, /unknown \\\| odd/);
+  // 'udhr' is the source of this recipe.
+  for (const text of [card, summary])
+    assert.match(text, /licences of the `udhr` pages are statements that the builder/);
+  assert.match(summary, /1 kept documents are held out whole/);
 });
 
 test('other measurements give another card', async () => {

@@ -5,6 +5,7 @@
 //
 // Does not: measure anything.
 import type { Evidence, MemorisationEvidence } from './evidence.ts';
+import { licenceNote } from './data-summary.ts';
 import { fact, measured, percent, table, whole } from './markdown.ts';
 import type { Provenance } from './provenance.ts';
 
@@ -127,11 +128,12 @@ function training({ recipe }: Evidence, provenance: Provenance): string {
   return `## Training\n\n${sizes}\n\n${how}\n\n${table(['artefact', 'id', 'recorded facts'], stages)}`;
 }
 
-function data({ funnel, total, licences, personalData }: Evidence): string {
-  const steps = funnel.steps.map(({ step, in: before, out, dropped }) => [
+function data({ recipe, funnel, total, licences, personalData }: Evidence): string {
+  const steps = funnel.steps.map(({ step, in: before, out, moved, dropped }) => [
     step,
     whole(before.documents),
     whole(out.documents),
+    whole(moved.documents),
     Object.entries(dropped)
       .map(([reason, { documents }]) => `${reason}: ${whole(documents)}`)
       .join(', ') || '-',
@@ -141,14 +143,14 @@ function data({ funnel, total, licences, personalData }: Evidence): string {
 
 ${whole(total.documentsIn)} documents (${whole(total.bytesIn)} bytes) were read and ${whole(total.documentsKept)} (${whole(total.bytesKept)} bytes) kept, held-out parts included.
 
-${table(['step', 'documents in', 'documents out', 'dropped'], steps)}
+${table(['step', 'documents in', 'documents out', 'held out whole', 'dropped'], steps)}
 
 Personal data was replaced in ${whole(personalData.documents)} kept documents${kinds === '' ? '' : ` (${kinds})`}. Licences of kept documents: ${
     [...licences]
       .filter(([, { documentsKept }]) => documentsKept > 0)
       .map(([licence, { documentsKept }]) => `${licence} (${whole(documentsKept)})`)
       .join(', ') || 'none'
-  }. \`DATA_SUMMARY.md\` has the whole account.`;
+  }. ${[licenceNote(recipe), '`DATA_SUMMARY.md` has the whole account.'].filter((part) => part !== '').join(' ')}`;
 }
 
 function evaluation({ evaluation }: Evidence): string {
