@@ -6,9 +6,12 @@
 // when its source, any header, its flags or the compiler changed (a hash beside the object says); results are
 // renamed into place, so that a process that has the old library open keeps it.
 //
-//   node native/build.mjs              where no compiler is: one line on standard error, exit 0 (TypeScript runs)
-//   node native/build.mjs --required   where no compiler is: exit 1
+//   node native/build.mjs              where it cannot be built: a line on standard error, exit 0 (TypeScript runs)
+//   node native/build.mjs --required   where it cannot be built: exit 1
 //   node native/build.mjs --sanitize   build/Sanitize/belay.node with ASan and UBSan (load with BELAY_ADDON=<path>)
+//
+// A target whose instructions the compiler does not know is left out with a sentence. A library that could not be built
+// again is removed unless it is of these very sources: kernels never lag behind the code that calls them.
 //
 // Does not: choose an instruction set for this machine; all are built, and the library chooses when it is loaded.
 
@@ -41,12 +44,25 @@ const flagsOf = {
   'target-avx512bf16.cpp': [...avx512, '-mavx512bf16'],
 };
 
-/** Ends here: loudly when asked to or when something is broken, quietly where a compiler is just not there. */
-function giveUp(why, whatToDo, status) {
+/** An instruction of each, which compiler and assembler must both know. */
+const instructionOf = {
+  'target-avx2.cpp': 'vpermd %ymm0, %ymm1, %ymm2',
+  'target-avx512.cpp': 'vpermw %zmm0, %zmm1, %zmm2',
+  'target-avx512bf16.cpp': 'vcvtne2ps2bf16 %zmm0, %zmm1, %zmm2',
+};
+
+/** Ends here: an install goes on without kernels, whoever asked for them with --required is told by the exit code. */
+function giveUp(why, whatToDo) {
   console.error(`belay: native kernels not built: ${why}. ${whatToDo}`);
-  process.exit(status);
+  const made = `${library}.sources`;
+  if (existsSync(library) && !(existsSync(made) && readFileSync(made, 'utf8') === sourcesHash())) {
+    for (const file of [library, `${library}.stamp`, made]) rmSync(file, { force: true });
+    console.error(`belay: removed ${library}, which was built from other sources`);
+  }
+  process.exit(isRequired ? 1 : 0);
 }
 
+const newer = 'Install g++ 10 or newer, then: npm run build:native.';
 const missing = 'Until then belay runs on its slow TypeScript backend.';
 
 /** The first compiler that answers, with what it says it is. */
@@ -59,7 +75,7 @@ function findCompiler() {
     } catch {}
   }
   const advice = `Install g++ 10 or newer (Debian: apt-get install g++; macOS: xcode-select --install), then: npm run build:native. ${missing}`;
-  return giveUp(`no C++ compiler (tried ${candidates.join(', ')})`, advice, isRequired ? 1 : 0);
+  return giveUp(`no C++ compiler (tried ${candidates.join(', ')})`, advice);
 }
 
 /** The folder that node_api.h lies in. */
@@ -74,7 +90,7 @@ function findHeaders() {
   ];
   const found = folders.find((folder) => existsSync(join(folder, 'node_api.h')));
   const advice = `Install node with its headers (nodejs.org archives and images have them; Debian: libnode-dev) or set npm_config_nodedir, then: npm run build:native. ${missing}`;
-  return found ?? giveUp(`no node_api.h (looked in ${folders.join(', ')})`, advice, isRequired ? 1 : 0);
+  return found ?? giveUp(`no node_api.h (looked in ${folders.join(', ')})`, advice);
 }
 
 const hash = (...parts) => {
@@ -82,6 +98,12 @@ const hash = (...parts) => {
   for (const part of parts) sum.update(part).update('\0');
   return sum.digest('hex');
 };
+
+/** A hash of everything that the library is made from. */
+function sourcesHash() {
+  const files = readdirSync(native, { recursive: true }).filter((name) => /\.(cpp|h|inl|mjs)$/.test(name));
+  return hash(...files.sort().flatMap((name) => [name, readFileSync(join(native, name))]));
+}
 
 /** What the stamp beside `file` says, or '' where either is missing. */
 const stampOf = (file) =>
@@ -110,25 +132,64 @@ async function make(compiler, file, stamp, args) {
   return { ok, text };
 }
 
+/** Whether the compiler makes an object of a line of C++ with these flags. */
+async function knows(compiler, name, flags, line) {
+  const source = join(out, `probe-${name}.${process.pid}.cpp`);
+  const object = `${source}.o`;
+  writeFileSync(source, `${line}\n`);
+  const { ok } = await run(compiler, [...flags, '-c', source, '-o', object]);
+  for (const file of [source, object]) rmSync(file, { force: true });
+  return ok;
+}
+
+/** Target files whose instructions the compiler does not know. */
+async function unknownTargets(compiler) {
+  const asked = Object.entries(flagsOf).map(async ([file, flags]) => {
+    const line = `void probe() { __asm__("${instructionOf[file]}"); }`;
+    return (await knows(compiler, basename(file, '.cpp'), [...common, ...flags], line)) ? [] : [file];
+  });
+  return (await Promise.all(asked)).flat();
+}
+
 async function main() {
   const compiler = findCompiler();
   const headers = findHeaders();
+  mkdirSync(out, { recursive: true });
+  if (!(await knows(compiler, 'language', common, 'constinit int probe = 0;'))) {
+    const [name] = compiler.version.split('\n');
+    giveUp(`${compiler.program} makes no C++20 (${name})`, `${newer} ${missing}`);
+  }
   const isX86 = process.arch === 'x64';
+  const unknown = isX86 ? await unknownTargets(compiler) : Object.keys(flagsOf);
+  const targetOf = (file) => file.replace(/^target-|\.cpp$/g, '');
+  if (isX86 && unknown.length > 0) {
+    const names = unknown.map(targetOf).join(', ');
+    console.error(`belay: ${compiler.program} does not know the instructions of ${names}; built without. ${newer}`);
+  }
   const folder = join(native, 'cpu');
   const parts = existsSync(folder) ? readdirSync(folder).sort() : [];
   const sources = parts
-    .filter((name) => name.endsWith('.cpp') && (isX86 || flagsOf[name] === undefined))
+    .filter((name) => name.endsWith('.cpp') && !unknown.includes(name))
     .map((name) => join(folder, name));
   sources.push(join(native, 'addon.cpp'));
+  // native/cpu/dispatch.cpp says of these that they were not built.
+  const without = isX86 ? unknown.map((file) => `-DBELAY_NO_${targetOf(file).toUpperCase()}`) : [];
   const included = parts.filter((name) => /\.(h|inl)$/.test(name)).map((name) => join(folder, name));
   const context = hash(compiler.version, ...[...included, join(native, 'kernels.h')].map((file) => readFileSync(file)));
-  mkdirSync(out, { recursive: true });
 
   const objects = [];
   const waiting = [];
   for (const source of sources) {
     const object = join(out, `${basename(source, '.cpp')}.o`);
-    const args = [...common, ...(flagsOf[basename(source)] ?? []), `-I${native}`, `-isystem${headers}`, '-c', source];
+    const args = [
+      ...common,
+      ...without,
+      ...(flagsOf[basename(source)] ?? []),
+      `-I${native}`,
+      `-isystem${headers}`,
+      '-c',
+      source,
+    ];
     const stamp = hash(context, args.join(' '), readFileSync(source));
     objects.push({ object, stamp });
     if (stampOf(object) !== stamp) waiting.push({ source, object, stamp, args });
@@ -146,20 +207,24 @@ async function main() {
     }
   };
   await Promise.all(Array.from({ length: Math.min(availableParallelism(), waiting.length) }, worker));
-  if (failed) giveUp('the errors above', 'Please report them with the compiler version.', 1);
+  if (failed) giveUp('the errors above', `Please report them with the compiler version. ${missing}`);
 
   const shared = process.platform === 'darwin' ? ['-bundle', '-undefined', 'dynamic_lookup'] : ['-shared', '-pthread'];
   const linked = [...shared, ...(isSanitized ? ['-fsanitize=address,undefined'] : [])];
   linked.push(...objects.map((part) => part.object));
   const stamp = hash(linked.join(' '), ...objects.map((part) => part.stamp));
-  if (stampOf(library) === stamp) return;
+  if (stampOf(library) === stamp) {
+    writeFileSync(`${library}.sources`, sourcesHash());
+    return;
+  }
   // The C++ runtime inside the library: it then loads where only an older one is installed. Not every compiler can.
   let result = await make(compiler, library, stamp, [...linked, '-static-libstdc++', '-static-libgcc']);
   if (!result.ok) result = await make(compiler, library, stamp, linked);
   if (!result.ok) {
     console.error(result.text.trimEnd());
-    giveUp('the linker error above', 'Please report it with the compiler version.', 1);
+    giveUp('the linker error above', `Please report it with the compiler version. ${missing}`);
   }
+  writeFileSync(`${library}.sources`, sourcesHash());
   console.log(`belay: native kernels built: ${join('build', basename(out), 'belay.node')}`);
 }
 

@@ -9,40 +9,69 @@
 #include "../kernels.h"
 
 extern "C" const BelayKernels *belay_target_portable(void);
-#if defined(__x86_64__)
+
+// build.mjs leaves out a target whose instructions the compiler does not know, and says so by BELAY_NO_<TARGET>.
+// Declaring, asking for and listing a target are kept together, because old compilers do not know the question either.
+#if defined(__x86_64__) && !defined(BELAY_NO_AVX2)
+#define BELAY_HAS_AVX2
 extern "C" const BelayKernels *belay_target_avx2(void);
+#endif
+#if defined(__x86_64__) && !defined(BELAY_NO_AVX512)
+#define BELAY_HAS_AVX512
 extern "C" const BelayKernels *belay_target_avx512(void);
+#endif
+#if defined(__x86_64__) && !defined(BELAY_NO_AVX512BF16)
+#define BELAY_HAS_AVX512BF16
 extern "C" const BelayKernels *belay_target_avx512bf16(void);
 #endif
 
 namespace {
 
 // __builtin_cpu_supports also asks whether the operating system saves the wide registers.
-#if defined(__x86_64__)
+#if defined(BELAY_HAS_AVX2)
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+#endif
+#if defined(BELAY_HAS_AVX512) || defined(BELAY_HAS_AVX512BF16)
 bool has_avx512() {
-  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("avx512f") &&
+         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512dq");
 }
+#endif
+#if defined(BELAY_HAS_AVX512BF16)
 bool has_avx512bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
 #endif
 bool always() { return true; }
 
 struct Target {
   const char *name;
-  const BelayKernels *(*table)(void);
+  const BelayKernels *(*table)(void);  // null: not in this build
   bool (*supported)();
   const char *refusal;
 };
 
-const Target targets[] = {
 #if defined(__x86_64__)
+constexpr const char *not_built = "It was not built: the compiler does not know its instructions.";
+#endif
+
+const Target targets[] = {
+#if defined(BELAY_HAS_AVX512BF16)
     {"avx512bf16", belay_target_avx512bf16, has_avx512bf16,
      "This processor lacks AVX-512 with the BF16 extension (Intel Cooper Lake or Sapphire Rapids, AMD Zen 4, "
      "and newer)."},
+#elif defined(__x86_64__)
+    {"avx512bf16", nullptr, nullptr, not_built},
+#endif
+#if defined(BELAY_HAS_AVX512)
     {"avx512", belay_target_avx512, has_avx512,
      "This processor or its operating system lacks AVX-512 (F, BW, VL and DQ)."},
+#elif defined(__x86_64__)
+    {"avx512", nullptr, nullptr, not_built},
+#endif
+#if defined(BELAY_HAS_AVX2)
     {"avx2", belay_target_avx2, has_avx2, "This processor or its operating system lacks AVX2 with FMA."},
+#elif defined(__x86_64__)
+    {"avx2", nullptr, nullptr, not_built},
 #endif
     {"portable", belay_target_portable, always, ""},
 };
@@ -57,7 +86,7 @@ extern "C" const BelayKernels *belay_kernels(const char *name, const char **why)
 #endif
   for (const Target &target : targets) {
     if (strcmp(target.name, name) != 0) continue;
-    if (target.supported()) return target.table();
+    if (target.table != nullptr && target.supported()) return target.table();
     if (why) *why = target.refusal;
     return nullptr;
   }
