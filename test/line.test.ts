@@ -2,15 +2,17 @@
 // undisturbed run; running again skips everything; the release loads and every file can be traced.
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { setTimeout as wait } from 'node:timers/promises';
 import { readLines } from '../src/base/events.ts';
 import { hashFile } from '../src/base/hashing.ts';
 import { findManifest } from '../src/base/manifest.ts';
 import { Random } from '../src/base/rng.ts';
 import { packageRoot } from '../src/base/version.ts';
+import { checkpointFolders } from '../src/train/checkpoint.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'belay-line-'));
 after(() => rmSync(scratch, { recursive: true, force: true }));
@@ -107,12 +109,47 @@ test('killed with -9 at random moments, it ends with the same bits', async () =>
   );
 });
 
-test('interrupted and asked by signal, it pauses and goes on', async () => {
+for (const signal of ['SIGINT', 'SIGUSR2'] as const) {
+  test(`${signal} during pretraining: saved and paused with 75, and the same command goes on to the same bits`, async () => {
+    const dir = join(scratch, `paused-${signal}`);
+    // Long enough that the signal meets a run that is far from its end.
+    const args = ['pretrain', '--out', dir, '--recipe', recipe, '--set', 'pretrain.steps=200'];
+    const metrics = join(dir, 'pretrain', 'metrics.jsonl');
+    const child = spawn(process.execPath, [...cli, ...args], { stdio: 'ignore' });
+    const ended = new Promise<readonly [number | null, NodeJS.Signals | null]>((resolve) => {
+      child.on('exit', (code, by) => resolve([code, by]));
+    });
+    while (child.exitCode === null && readLines(metrics).length < 3) await wait(5);
+    child.kill(signal);
+    assert.deepEqual(await ended, [75, null]);
+    const done = readLines(metrics).length;
+    assert.ok(done >= 3 && done < 200, `${done} steps`);
+    const [checkpoint] = checkpointFolders(join(dir, 'pretrain', 'checkpoints'));
+    assert.equal(checkpoint, join(dir, 'pretrain', 'checkpoints', `step-${String(done).padStart(9, '0')}`));
+    const { status, stderr } = belay(...args);
+    assert.equal(status, 0, stderr);
+    assert.equal(readLines(metrics).length, 200);
+    const path = join('pretrain', 'model', 'model.safetensors');
+    assert.equal(hashFile(join(dir, path)).sha256, hashFile(join(undisturbed(), path)).sha256);
+  });
+}
+
+/** A pretraining as long as the interrupted ones, made once. */
+function undisturbed(): string {
+  const dir = join(scratch, 'undisturbed');
+  if (!existsSync(dir)) {
+    const { status, stderr } = belay('pretrain', '--out', dir, '--recipe', recipe, '--set', 'pretrain.steps=200');
+    assert.equal(status, 0, stderr);
+  }
+  return dir;
+}
+
+test('signals at any moment of the line, and the run goes on to the same bits', async () => {
   const dir = join(scratch, 'paused');
   const codes: (number | null)[] = [];
   for (const signal of ['SIGINT', 'SIGUSR2', 'SIGTERM', 'SIGUSR2'] as const)
     codes.push(await demoFor(dir, 0.45 * straightMs, signal));
-  // null: the signal came before the program could listen.
+  // null: ended by the signal itself, outside of training; 75: saved and paused; 0: it was faster.
   for (const code of codes) assert.ok([null, 0, 75, 130, 140, 143].includes(code), `exit code ${code}`);
   const { status } = belay('demo', '--out', dir, '--recipe', recipe);
   assert.equal(status, 0);

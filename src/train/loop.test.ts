@@ -200,46 +200,50 @@ test('a checkpoint of another dispatch target is refused unless asked for', asyn
   await train(options(other, dir, { allowOtherTarget: true }));
 });
 
-test('memory stays flat over 1,000 steps', async () => {
-  const small = new Apertus(new Engine(jsBackend()), {
-    ...config,
-    layers: 1,
-    hidden: 8,
-    intermediate: 8,
-    headDim: 4,
-    kvHeads: 2,
+for (const { name, backend } of availableBackends()) {
+  test(`${name}: memory stays flat over 1,000 steps`, async () => {
+    const small = new Apertus(new Engine(backend()), {
+      ...config,
+      layers: 1,
+      hidden: 8,
+      intermediate: 8,
+      headDim: 4,
+      kvHeads: 2,
+    });
+    small.initialise(1);
+    const { memory } = small.engine;
+    const reserved: number[] = [];
+    /** Of the process, once everything is compiled and warm and at the end. */
+    const seen: NodeJS.MemoryUsage[] = [];
+    const watched: TrainingData = {
+      samplesPerStep: 1,
+      step(step) {
+        reserved.push(memory.reservedBytes);
+        if (step === 200 || step === 999) seen.push(process.memoryUsage());
+        const batch = {
+          B: 1,
+          T: 3,
+          tokens: Int32Array.of(1, 2, step % 60),
+          positions: Int32Array.of(0, 1, 2),
+          lo: new Int32Array(3),
+          hi: Int32Array.of(1, 2, 3),
+        };
+        return [{ batch, labels: Int32Array.of(2, 3, 4), lossMask: Float32Array.of(1, 1, 1) }];
+      },
+    };
+    const { dir: _, ...rest } = options(small, '');
+    await train({ ...rest, data: watched, steps: 1000, checkpointEverySteps: 10_000 });
+    assert.equal(reserved.at(-1), reserved[2], 'bytes reserved after step 2 and after step 1,000');
+    assert.equal(memory.liveBytes, 0);
+    const [warm, last] = seen as [NodeJS.MemoryUsage, NodeJS.MemoryUsage];
+    // A step that kept only 64 KiB, outside of the counted blocks or in native code, would add 50 MiB. The heap of
+    // JavaScript grows until it is collected, so it is taken off, and the slack is for what the collector leaves.
+    for (const measure of [
+      (usage: NodeJS.MemoryUsage): number => usage.external,
+      (usage: NodeJS.MemoryUsage): number => usage.rss - usage.heapTotal,
+    ]) {
+      const grown = (measure(last) - measure(warm)) / 2 ** 20;
+      assert.ok(grown < 32, `${grown.toFixed(1)} MiB more between step 200 and step 1,000`);
+    }
   });
-  small.initialise(1);
-  const { memory } = small.engine;
-  const reserved: number[] = [];
-  const watched: TrainingData = {
-    samplesPerStep: 1,
-    step(step) {
-      reserved.push(memory.reservedBytes);
-      const batch = {
-        B: 1,
-        T: 3,
-        tokens: Int32Array.of(1, 2, step % 60),
-        positions: Int32Array.of(0, 1, 2),
-        lo: new Int32Array(3),
-        hi: Int32Array.of(1, 2, 3),
-      };
-      return [{ batch, labels: Int32Array.of(2, 3, 4), lossMask: Float32Array.of(1, 1, 1) }];
-    },
-  };
-  const { dir: _, ...rest } = options(small, '');
-  await train({ ...rest, data: watched, steps: 1000, checkpointEverySteps: 10_000 });
-  assert.equal(reserved.at(-1), reserved[2], 'bytes reserved after step 2 and after step 1,000');
-  assert.equal(memory.liveBytes, 0);
-});
-
-test('a save never removes itself, whatever damaged folders lie around', async () => {
-  const dir = join(scratch, 'damaged-higher');
-  await assert.rejects(train(options(fresh(), dir, { data: dying(11), keepCheckpoints: 2 })), /killed/);
-  for (const folder of checkpointFolders(join(dir, 'checkpoints'))) writeFileSync(join(folder, 'checkpoint.json'), '{');
-  await assert.rejects(train(options(fresh(), dir, { data: dying(5), keepCheckpoints: 1 })), /killed/);
-  assert.deepEqual(
-    checkpointFolders(join(dir, 'checkpoints')).map((path) => path.slice(-2)),
-    ['04'],
-  );
-});
+}
