@@ -31,7 +31,8 @@ export { version } from './base/version.ts';
 // data: documents in, clean documents out
 export { buildSource } from './data/build-source.ts';
 export { cleanDocuments } from './data/clean.ts';
-export { lookUpDocument } from './data/look-up.ts';
+export { type DocumentTexts, lookUpDocument } from './data/look-up.ts';
+export { buildDebian, getDebianDocuments, type GetDebianDocumentsOptions } from './data/sources/debian.ts';
 
 // tokenizer: text <-> ids
 export { StreamDecoder, Tokenizer } from './tokenizer/bpe.ts';
@@ -90,20 +91,36 @@ export { type ScoreOptions, type ScoreSequence, scoreSequences } from './generat
 
 // evaluate: what a model can do
 export { type EvaluatedModel, evaluatedModel } from './evaluate/evaluated-model.ts';
+export { type Evaluation, evaluateModels, type EvaluateOptions } from './evaluate/evaluate-stage.ts';
 export { validationLoss } from './evaluate/validation.ts';
 
+// posttrain: conversations from documents, rows for fine-tuning
+export { type Conversation, conversationsOf } from './posttrain/conversations.ts';
+export { makeConversations, type MakeConversationsOptions } from './posttrain/conversations-stage.ts';
+export { type SftData, sftData, type SftDataOptions } from './posttrain/sft.ts';
+
 // release: the folder that others load
-export { releaseModel } from './release/export.ts';
+export { releaseModel, type ReleaseOptions } from './release/export.ts';
 
 // commands: what the verbs do
-export { openRun, Run, type StageName } from './commands/run-folder.ts';
+export { openRun, type OpenRunOptions, Run, type StageName } from './commands/run-folder.ts';
 export { finishRun, runLine, stagesUpTo } from './commands/line.ts';
-export { runDemo } from './commands/demo.ts';
+export { type DemoResult, runDemo } from './commands/demo.ts';
+export { pretrainStage } from './commands/pretrain-stage.ts';
+export { sftStage } from './commands/sft-stage.ts';
+export { memorisationStage } from './commands/memorisation-stage.ts';
+export { writeReport } from './commands/report.ts';
 export { type GeneratedText, generateText, type GenerateTextOptions } from './commands/generate.ts';
 export { scoreFile, type ScoreFileOptions, type ScoreFileResult } from './commands/score.ts';
 export { type Answer, Chat, type ChatSettings, openChat } from './commands/chat.ts';
 export { type ModelFolder, openModelFolder } from './commands/model-folder.ts';
-export { type Trace, type TraceNode, tracePath, traceText } from './commands/trace.ts';
-export { type DocumentTrace, documentTraceText, traceDocument } from './commands/trace-document.ts';
+export { hasChanges, type Trace, type TraceNode, tracePath, traceText } from './commands/trace.ts';
+export {
+  type DocumentTrace,
+  documentTraceText,
+  type FineTuningTrace,
+  traceDocument,
+  type TrainingTrace,
+} from './commands/trace-document.ts';
 export { type Plan, planRecipe, planText } from './commands/plan.ts';
 export { type DoctorReport, doctorText, examineMachine } from './commands/doctor.ts';
