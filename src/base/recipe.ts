@@ -239,14 +239,10 @@ export type RecipeInput = z.input<typeof recipeSchema>;
 export type Recipe = z.output<typeof recipeSchema>;
 export type ModelRecipe = Recipe['model'];
 export type DataRecipe = NonNullable<Recipe['data']>;
-export type TokenizerRecipe = NonNullable<Recipe['tokenizer']>;
 export type PretrainRecipe = NonNullable<Recipe['pretrain']>;
 export type SftRecipe = NonNullable<Recipe['sft']>;
-export type EvaluateRecipe = NonNullable<Recipe['evaluate']>;
 export type MemorisationRecipe = NonNullable<Recipe['memorisation']>;
-export type ReleaseRecipe = NonNullable<Recipe['release']>;
 export type OptimizerRecipe = PretrainRecipe['optimizer'];
-export type GoldfishRecipe = NonNullable<PretrainRecipe['goldfish']>;
 
 /** Gives a recipe its type; the value is checked when it is loaded. */
 export function defineRecipe(recipe: RecipeInput): RecipeInput {
