@@ -9,11 +9,12 @@
 //
 // PyTorch: /usr/bin/python3 with Debian's python3-torch, as installed and tuned (OpenMP OpenBLAS, no memory returned to
 // the system); a newer one, compiled and with SDPA, where BELAY_PEER_PYTHON names its interpreter.
-import { type ChildProcessWithoutNullStreams, execFileSync, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcessByStdio, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
+import type { Readable, Writable } from 'node:stream';
 import { parseArgs } from 'node:util';
 import { packageRoot } from '../src/base/version.ts';
 import { trainingFlopsPerToken } from '../src/model/arithmetic.ts';
@@ -116,14 +117,14 @@ class Peer {
   readonly spec: EngineSpec;
   readonly times: number[] = [];
   readonly peaks: number[] = [];
-  private readonly child: ChildProcessWithoutNullStreams;
+  private readonly child: ChildProcessByStdio<Writable, Readable, null>;
   private readonly lines: AsyncIterator<string>;
 
   constructor(spec: EngineSpec) {
     this.spec = spec;
     const [program, ...args] = spec.command;
-    this.child = spawn(program, args, { env: { ...process.env, OMP_NUM_THREADS: '2', ...spec.env } });
-    this.child.stderr.pipe(process.stderr);
+    const env = { ...process.env, OMP_NUM_THREADS: '2', ...spec.env };
+    this.child = spawn(program, args, { env, stdio: ['pipe', 'pipe', 'inherit'] });
     const reader: Interface = createInterface({ input: this.child.stdout });
     this.lines = reader[Symbol.asyncIterator]();
   }
@@ -150,7 +151,7 @@ async function compare(sizes: StepSizes, rounds: number): Promise<string[]> {
   for (const each of peers) await each.ask(JSON.stringify(sizes));
   for (let round = 0; round < rounds; round++) {
     for (const each of peers) {
-      each.times.push(median((await each.ask('run 3')) as number[]));
+      each.times.push(median((await each.ask('run 2')) as number[]));
       if (each.spec.ours) each.peaks.push(((await each.ask('peak')) as number[])[0] as number);
     }
   }
@@ -214,7 +215,7 @@ async function main(): Promise<void> {
   const out = [
     '# One training step against PyTorch',
     '',
-    `${new Date().toISOString().slice(0, 10)}, commit ${commit}, ${cpus()[0]?.model} (${cpus().length} cores), node ${process.version}, 2 threads, ${values.rounds} interleaved rounds of 3 steps.`,
+    `${new Date().toISOString().slice(0, 10)}, commit ${commit}, ${cpus()[0]?.model} (${cpus().length} cores), node ${process.version}, 2 threads, ${values.rounds} interleaved rounds of 2 steps.`,
     'AdamW and clipping on both sides; FLOPs by the Apertus report (appendix D); peak: multiply-adds measured in the same rounds.',
     '',
   ];
