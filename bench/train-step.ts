@@ -34,7 +34,7 @@ export interface StepSizes {
 const models: StepSizes[] = [
   { layers: 4, hidden: 256, intermediate: 1024, heads: 4, kvHeads: 4, T: 256, B: 8, V: 8192 },
   { layers: 6, hidden: 512, intermediate: 2048, heads: 8, kvHeads: 8, T: 512, B: 4, V: 16_384 },
-  { layers: 12, hidden: 768, intermediate: 3072, heads: 12, kvHeads: 12, T: 512, B: 4, V: 16_384 },
+  { layers: 12, hidden: 768, intermediate: 3072, heads: 12, kvHeads: 12, T: 512, B: 2, V: 16_384 },
 ];
 
 interface EngineSpec {
@@ -117,6 +117,7 @@ class Peer {
   readonly spec: EngineSpec;
   readonly times: number[] = [];
   readonly peaks: number[] = [];
+  ended = false;
   private readonly child: ChildProcessByStdio<Writable, Readable, null>;
   private readonly lines: AsyncIterator<string>;
 
@@ -129,11 +130,13 @@ class Peer {
     this.lines = reader[Symbol.asyncIterator]();
   }
 
+  /** The answer to a line; undefined, from then on, where the process ended (no memory left, say). */
   async ask(line: string): Promise<unknown> {
+    if (this.ended) return undefined;
     this.child.stdin.write(`${line}\n`);
     const { value, done } = await this.lines.next();
-    if (done) throw new Error(`${this.spec.name} ended`);
-    return JSON.parse(value as string);
+    this.ended = done === true;
+    return done ? undefined : JSON.parse(value as string);
   }
 
   end(): void {
@@ -151,8 +154,9 @@ async function compare(sizes: StepSizes, rounds: number): Promise<string[]> {
   for (const each of peers) await each.ask(JSON.stringify(sizes));
   for (let round = 0; round < rounds; round++) {
     for (const each of peers) {
-      each.times.push(median((await each.ask('run 2')) as number[]));
-      if (each.spec.ours) each.peaks.push(((await each.ask('peak')) as number[])[0] as number);
+      const times = (await each.ask('run 2')) as number[] | undefined;
+      if (times) each.times.push(median(times));
+      if (each.spec.ours && times) each.peaks.push(((await each.ask('peak')) as number[])[0] as number);
     }
   }
   for (const each of peers) each.end();
@@ -173,9 +177,12 @@ async function compare(sizes: StepSizes, rounds: number): Promise<string[]> {
     initStd: 0.02,
   });
   const flops = trainingFlopsPerToken(model, T) * B * T;
+  const whole = peers.filter(({ ended }) => !ended);
+  for (const { spec } of peers.filter(({ ended }) => ended))
+    notRun.push(`${spec.name}, ${spec.precision}: its process ended before the last round`);
   const bestPeer = (precision?: string): number =>
     Math.min(
-      ...peers
+      ...whole
         .filter(({ spec }) => !spec.ours && (!precision || spec.precision === precision))
         .map(({ times }) => median(times)),
     );
@@ -185,7 +192,7 @@ async function compare(sizes: StepSizes, rounds: number): Promise<string[]> {
     '| engine | precision | ms, median (min-max) | tokens/s | GFLOP/s | of measured peak | x best torch, same precision | x best torch |',
     '|---|---|--:|--:|--:|--:|--:|--:|',
   ];
-  for (const { spec, times, peaks } of peers) {
+  for (const { spec, times, peaks } of whole) {
     const ms = median(times);
     const rate = flops / ms / 1e6;
     const share = spec.ours
