@@ -3,7 +3,9 @@ import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 export interface CliResult {
+  /** Exit code, or null where a signal ended it (a shell then says 128 + its number). */
   readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
   readonly stdout: string;
   readonly stderr: string;
 }
@@ -32,9 +34,9 @@ export function runCli(args: readonly string[], options: CliOptions = {}): Promi
   const timer = interruptWhen && setInterval(() => void (interruptWhen() && child.kill('SIGINT')), 5);
   return new Promise((resolve, reject) => {
     child.on('error', reject);
-    child.on('close', (code) => {
+    child.on('close', (code, signal) => {
       clearInterval(timer);
-      resolve({ code, stdout, stderr });
+      resolve({ code, signal, stdout, stderr });
     });
   });
 }
