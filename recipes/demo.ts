@@ -17,7 +17,7 @@ export default defineRecipe({
     heldOutSections: heldOutArticles.map((number) => `article-${number}`),
   },
   tokenizer: { vocabularySize: 8192 },
-  // Small enough to see the corpus three times in four minutes: with 430 languages, tokens count more than width.
+  // Small enough to see the corpus more than twice in four minutes: with 430 languages, tokens count more than width.
   model: {
     layers: 3,
     hidden: 128,
