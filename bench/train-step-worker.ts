@@ -8,10 +8,9 @@ import { nativeBackend } from '../src/tensor/backend-native.ts';
 import { Engine } from '../src/tensor/tensor.ts';
 import { Random } from '../src/base/rng.ts';
 import { Apertus } from '../src/model/apertus.ts';
-import { modelConfig } from '../src/model/config.ts';
 import { Optimizer } from '../src/optim/optimizer.ts';
 import { takeStep } from '../src/train/loop.ts';
-import type { StepSizes } from './train-step.ts';
+import { type StepSizes, stepModel } from './train-step.ts';
 
 const compute = (process.env['BELAY_BENCH_COMPUTE'] ?? 'float32') as Compute;
 const backend = nativeBackend({ threads: 2 });
@@ -33,22 +32,9 @@ for await (const line of createInterface({ input: process.stdin })) {
 }
 
 /** A step over random tokens; AdamW and clipping at 1 as the peer does. */
-function prepare({ B, T, V, layers, hidden, intermediate, heads, kvHeads }: StepSizes): () => number {
-  const config = modelConfig({
-    layers,
-    hidden,
-    intermediate,
-    heads,
-    kvHeads,
-    headDim: hidden / heads,
-    vocabularySize: V,
-    maxPositions: T,
-    ropeTheta: 500_000,
-    ropeScaling: null,
-    rmsNormEps: 1e-5,
-    initStd: 0.02,
-  });
-  const model = new Apertus(new Engine(backend, compute), config);
+function prepare(sizes: StepSizes): () => number {
+  const { B, T, V } = sizes;
+  const model = new Apertus(new Engine(backend, compute), stepModel(sizes));
   model.initialise(0);
   const recipe = { name: 'adamw', beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0.1 } as const;
   const optimizer = new Optimizer(model.parameters, recipe, 1);

@@ -18,7 +18,7 @@ import type { Readable, Writable } from 'node:stream';
 import { parseArgs } from 'node:util';
 import { packageRoot } from '../src/base/version.ts';
 import { trainingFlopsPerToken } from '../src/model/arithmetic.ts';
-import { modelConfig } from '../src/model/config.ts';
+import { type ModelConfig, modelConfig } from '../src/model/config.ts';
 
 export interface StepSizes {
   readonly layers: number;
@@ -29,6 +29,24 @@ export interface StepSizes {
   readonly T: number;
   readonly B: number;
   readonly V: number;
+}
+
+/** The model of a row, for both sides of the comparison. */
+export function stepModel({ T, V, layers, hidden, intermediate, heads, kvHeads }: StepSizes): ModelConfig {
+  return modelConfig({
+    layers,
+    hidden,
+    intermediate,
+    heads,
+    kvHeads,
+    headDim: hidden / heads,
+    vocabularySize: V,
+    maxPositions: T,
+    ropeTheta: 500_000,
+    ropeScaling: null,
+    rmsNormEps: 1e-5,
+    initStd: 0.02,
+  });
 }
 
 const models: StepSizes[] = [
@@ -161,22 +179,8 @@ async function compare(sizes: StepSizes, rounds: number): Promise<string[]> {
   }
   for (const each of peers) each.end();
 
-  const { B, T, V, layers, hidden, intermediate, heads, kvHeads } = sizes;
-  const model = modelConfig({
-    layers,
-    hidden,
-    intermediate,
-    heads,
-    kvHeads,
-    headDim: hidden / heads,
-    vocabularySize: V,
-    maxPositions: T,
-    ropeTheta: 5e5,
-    ropeScaling: null,
-    rmsNormEps: 1e-5,
-    initStd: 0.02,
-  });
-  const flops = trainingFlopsPerToken(model, T) * B * T;
+  const { B, T, V, layers, hidden } = sizes;
+  const flops = trainingFlopsPerToken(stepModel(sizes), T) * B * T;
   const whole = peers.filter(({ ended }) => !ended);
   for (const { spec } of peers.filter(({ ended }) => ended))
     notRun.push(`${spec.name}, ${spec.precision}: its process ended before the last round`);

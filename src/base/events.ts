@@ -4,7 +4,7 @@
 // resume, metrics beyond the checkpoint are cut off, so no step is logged twice.
 //
 // Does not: draw or summarise; report and studio do.
-import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { appendFileSync, closeSync, existsSync, fstatSync, mkdirSync, openSync, readFileSync, readSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { writeFileAtomic } from './atomic.ts';
 import type { Json } from './json.ts';
@@ -12,8 +12,21 @@ import type { Json } from './json.ts';
 /** Appends one line `{time, event, ...fields}`; a line torn by a kill before it is ended first. */
 export function appendEvent(path: string, event: string, fields: Readonly<Record<string, Json>> = {}): void {
   mkdirSync(dirname(path), { recursive: true });
-  if (existsSync(path) && !/(^|\n)$/.test(readFileSync(path, 'utf8'))) appendFileSync(path, '\n');
-  appendFileSync(path, `${JSON.stringify({ time: new Date().toISOString(), event, ...fields })}\n`);
+  const end = endsInMidLine(path) ? '\n' : '';
+  appendFileSync(path, `${end}${JSON.stringify({ time: new Date().toISOString(), event, ...fields })}\n`);
+}
+
+/** True where the last byte of a file is no line end. */
+function endsInMidLine(path: string): boolean {
+  if (!existsSync(path)) return false;
+  const file = openSync(path, 'r');
+  try {
+    const last = Buffer.alloc(1);
+    const { size } = fstatSync(file);
+    return size > 0 && readSync(file, last, 0, 1, size - 1) === 1 && last[0] !== 10;
+  } finally {
+    closeSync(file);
+  }
 }
 
 /** Appends one line of numbers. */

@@ -82,7 +82,7 @@ const stages: { readonly [name in StageName]: LineStage } = {
     run: async (run) => {
       const { pretrain, seed } = run.recipe;
       if (pretrain) chooseSteps(run, 'pretrain', (steps) => pretrainData(run.folder('tokens'), pretrain, seed, steps));
-      return await pretrainStage(run, await quickValidation(run));
+      return await pretrainStage(run, () => quickValidation(run));
     },
   },
   conversations: {
@@ -102,11 +102,10 @@ const stages: { readonly [name in StageName]: LineStage } = {
     needs: ['pretrain', 'conversations'],
     isIn: (recipe) => recipe.sft !== undefined,
     run: async (run) => {
-      if (run.recipe.sft?.steps === null) {
-        const data = await readSftData(run);
-        chooseSteps(run, 'sft', () => data);
-      }
-      return await sftStage(run);
+      if (run.recipe.sft?.steps !== null) return await sftStage(run);
+      const rows = await readSftData(run);
+      chooseSteps(run, 'sft', () => rows);
+      return await sftStage(run, rows);
     },
   },
   memorisation: {

@@ -13,7 +13,6 @@ import { type Json, readJson } from '../base/json.ts';
 import { readJsonl } from '../base/jsonl.ts';
 import { type MemorisationRecipe, recipePart } from '../base/recipe.ts';
 import { runStage, type StageResult } from '../base/stage.ts';
-import { TokenBatches } from '../corpus/batches.ts';
 import { MegatronWriter, tokenTypeFor } from '../corpus/megatron.ts';
 import { type Planted, plantedName } from '../data/planted.ts';
 import { evaluatedModel } from '../evaluate/evaluated-model.ts';
@@ -35,6 +34,7 @@ import { scheduleOf } from '../train/plan.ts';
 import { makeEngine } from './engine.ts';
 import type { Run } from './run-folder.ts';
 import { announce } from './stages.ts';
+import { tokenData } from './token-data.ts';
 
 export const memorisationName = 'memorisation.json';
 
@@ -129,24 +129,12 @@ async function sideRun(
   const engine = makeEngine('auto', run.log);
   const model = new Apertus(engine, modelConfig({ ...recipe.model, vocabularySize: run.recipe.model.vocabularySize }));
   model.initialise(seed);
-  const batches = new TokenBatches({
-    path,
-    sequenceLength,
-    seed,
-    samples: steps * batchSize,
-    goldfish: goldfish ? recipe.goldfish : null,
-    documentMask: true,
-    eodLossMask: true,
-  });
+  const rule = goldfish ? recipe.goldfish : null;
+  const masks = { goldfish: rule, documentMask: true, eodLossMask: true };
+  const data = tokenData({ path, sequenceLength, seed, ...masks }, steps, batchSize);
   await train({
     model,
-    data: {
-      samplesPerStep: batchSize,
-      step(step) {
-        const batch = batches.batch(step * batchSize, batchSize);
-        return [{ batch, labels: batch.labels, lossMask: batch.lossMask }];
-      },
-    },
+    data,
     steps,
     schedule: scheduleOf({ peakLearningRate: recipe.peakLearningRate, warmup: 0.1, cooldown: 0.3 }, steps, batchSize),
     optimizer: { name: 'adamw', beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1 },
@@ -155,6 +143,6 @@ async function sideRun(
     keepCheckpoints: 1,
     log: run.log,
     label: `memorisation, ${goldfish ? 'goldfish' : 'standard'} loss, seed ${seed}`,
-  }).finally(() => batches.close());
+  }).finally(() => data.close?.());
   return { goldfish, seed, results: probeModel(evaluatedModel(model), probes) };
 }

@@ -7,51 +7,35 @@ import { join } from 'node:path';
 import { recipePart } from '../base/recipe.ts';
 import { runStage, type StageResult } from '../base/stage.ts';
 import type { Json } from '../base/json.ts';
-import { TokenBatches } from '../corpus/batches.ts';
 import { Apertus } from '../model/apertus.ts';
 import { parameterCount, trainingFlopsPerToken } from '../model/arithmetic.ts';
 import { modelConfig } from '../model/config.ts';
 import { saveHfFolder } from '../model/hf-folder.ts';
 import { runFiles, train, type TrainingData } from '../train/loop.ts';
-import { scheduleOf } from '../train/plan.ts';
 import type { PretrainRecipe } from '../base/recipe.ts';
 import { EOS } from '../tokenizer/special-tokens.ts';
 import { makeEngine } from './engine.ts';
 import type { Run } from './run-folder.ts';
-import { announce, whatMakesBits } from './stages.ts';
-import { control } from './signals.ts';
+import { announce, trainingOf, whatMakesBits } from './stages.ts';
+import { tokenData } from './token-data.ts';
 
-/** The batches of pretraining: step s reads samples s*B .. (s+1)*B - 1 of the shuffled corpus. */
+/** The batches of pretraining. */
 export function pretrainData(tokensDir: string, recipe: PretrainRecipe, seed: number, steps: number): TrainingData {
-  const { sequenceLength, batchSize, goldfish, documentMask, eodLossMask } = recipe;
-  const batches = new TokenBatches({
-    path: join(tokensDir, 'train'),
-    sequenceLength,
-    seed,
-    samples: steps * batchSize,
-    goldfish,
-    documentMask,
-    eodLossMask,
-  });
-  const micro = recipe.microBatchSize ?? batchSize;
-  return {
-    samplesPerStep: batchSize,
-    step(step) {
-      const parts = [];
-      for (let from = 0; from < batchSize; from += micro) {
-        const batch = batches.batch(step * batchSize + from, Math.min(micro, batchSize - from));
-        parts.push({ batch, labels: batch.labels, lossMask: batch.lossMask });
-      }
-      return parts;
-    },
-    close() {
-      batches.close();
-    },
-  };
+  const { sequenceLength, batchSize, microBatchSize, goldfish, documentMask, eodLossMask } = recipe;
+  const path = join(tokensDir, 'train');
+  return tokenData(
+    { path, sequenceLength, seed, goldfish, documentMask, eodLossMask },
+    steps,
+    batchSize,
+    microBatchSize ?? batchSize,
+  );
 }
 
-/** Pretrains the model of the run. */
-export async function pretrainStage(run: Run, validate?: (model: Apertus) => number): Promise<StageResult> {
+/** Pretrains the model of the run. `validation` is asked, when the stage really runs, for what measures a model on the way. */
+export async function pretrainStage(
+  run: Run,
+  validation: () => Promise<((model: Apertus) => number) | undefined>,
+): Promise<StageResult> {
   const recipe = recipePart(run.recipe, 'pretrain');
   const { model: sizes, seed } = run.recipe;
   const steps = recipe.steps as number;
@@ -68,21 +52,15 @@ export async function pretrainStage(run: Run, validate?: (model: Apertus) => num
       const engine = makeEngine(recipe.compute, run.log);
       const model = new Apertus(engine, modelConfig(sizes));
       model.initialise(seed);
+      const validate = await validation();
       const data = pretrainData(run.folder('tokens'), recipe, seed, steps);
       const result = await train({
         dir,
         model,
         data,
-        steps,
-        schedule: scheduleOf(recipe, steps, recipe.batchSize),
-        optimizer: recipe.optimizer,
-        gradientClip: recipe.gradientClip,
-        checkpointEverySteps: recipe.checkpointEverySteps,
+        ...trainingOf(run, recipe, steps),
         keepCheckpoints: recipe.keepCheckpoints,
-        log: run.log,
         label: 'pretrain',
-        control,
-        allowOtherTarget: run.allowOtherTarget,
         validateEverySteps: recipe.validateEverySteps,
         ...(validate ? { validate: () => validate(model) } : {}),
       }).finally(() => data.close?.());

@@ -10,11 +10,9 @@ import { type SftData, sftData } from '../posttrain/sft.ts';
 import { Tokenizer } from '../tokenizer/bpe.ts';
 import { ASSISTANT_END } from '../tokenizer/special-tokens.ts';
 import { runFiles, train } from '../train/loop.ts';
-import { scheduleOf } from '../train/plan.ts';
 import { makeEngine } from './engine.ts';
 import type { Run } from './run-folder.ts';
-import { control } from './signals.ts';
-import { announce, whatMakesBits } from './stages.ts';
+import { announce, trainingOf, whatMakesBits } from './stages.ts';
 
 /** The rows of fine-tuning. */
 export async function readSftData(run: Run): Promise<SftData> {
@@ -28,8 +26,8 @@ export async function readSftData(run: Run): Promise<SftData> {
   });
 }
 
-/** Fine-tunes the pretrained model of the run. */
-export async function sftStage(run: Run): Promise<StageResult> {
+/** Fine-tunes the pretrained model of the run. `rows`, if they were read already, are not read again. */
+export async function sftStage(run: Run, rows?: SftData): Promise<StageResult> {
   const recipe = recipePart(run.recipe, 'sft');
   const steps = recipe.steps as number;
   return await runStage({
@@ -48,21 +46,14 @@ export async function sftStage(run: Run): Promise<StageResult> {
     run: async (dir) => {
       const engine = makeEngine(recipe.compute, run.log);
       const model = loadHfFolder(join(run.folder('pretrain'), 'model'), engine);
-      const data = await readSftData(run);
+      const data = rows ?? (await readSftData(run));
       const result = await train({
         dir,
         model,
         data,
-        steps,
-        schedule: scheduleOf(recipe, steps, recipe.batchSize),
-        optimizer: recipe.optimizer,
-        gradientClip: recipe.gradientClip,
-        checkpointEverySteps: recipe.checkpointEverySteps,
+        ...trainingOf(run, recipe, steps),
         keepCheckpoints: 2,
-        log: run.log,
         label: 'sft',
-        control,
-        allowOtherTarget: run.allowOtherTarget,
       });
       saveHfFolder(join(dir, 'model'), model, { dtype: 'float32', eosTokenId: ASSISTANT_END });
       return {

@@ -3,7 +3,11 @@
 // Does not: order stages; line.ts does.
 import { appendEvent } from '../base/events.ts';
 import type { StageResult } from '../base/stage.ts';
+import type { PretrainRecipe, SftRecipe } from '../base/recipe.ts';
+import type { TrainOptions } from '../train/loop.ts';
+import { scheduleOf } from '../train/plan.ts';
 import type { Run, StageName } from './run-folder.ts';
+import { control } from './signals.ts';
 
 /** The `onStart` of a stage: one line for people. */
 export function announce(run: Run, stage: StageName): (what: 'skip' | 'run' | 'resume') => void {
@@ -18,6 +22,20 @@ export function announce(run: Run, stage: StageName): (what: 'skip' | 'run' | 'r
 export function whatMakesBits<T extends object>(recipe: T): Partial<T> {
   const how = ['minutes', 'checkpointEverySteps', 'keepCheckpoints', 'validateEverySteps'];
   return Object.fromEntries(Object.entries(recipe).filter(([key]) => !how.includes(key))) as Partial<T>;
+}
+
+/** What pretraining and fine-tuning tell the loop alike. */
+export function trainingOf(run: Run, recipe: PretrainRecipe | SftRecipe, steps: number) {
+  return {
+    steps,
+    schedule: scheduleOf(recipe, steps, recipe.batchSize),
+    optimizer: recipe.optimizer,
+    gradientClip: recipe.gradientClip,
+    checkpointEverySteps: recipe.checkpointEverySteps,
+    log: run.log,
+    control,
+    allowOtherTarget: run.allowOtherTarget,
+  } satisfies Partial<TrainOptions>;
 }
 
 /** Runs a stage and appends how long it took, and the memory the process had needed by then, to the run's events. */
