@@ -39,6 +39,7 @@ function keysOf(schema: unknown, path: string): string[] {
     });
   }
   if (def['type'] === 'union') return (def['options'] as unknown[]).flatMap((option) => keysOf(option, path));
+  if (def['type'] === 'array') return keysOf(def['element'], path);
   return def['innerType'] === undefined ? [] : keysOf(def['innerType'], path);
 }
 

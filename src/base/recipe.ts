@@ -74,6 +74,22 @@ const dataSchema = z.strictObject({
   heldOutShare: share.default(0),
 });
 
+/** Training documents that get a token file of their own, so that a mixture can weigh them; the first that fits wins. */
+const groupSchema = z.strictObject({
+  /** Name of the token file; what no group takes is `train`. */
+  name: z.string().regex(/^[a-z0-9][a-z0-9-]*$/, 'lower-case letters, digits and dashes'),
+  /** Only documents of so many tokens (bounds included; null: no bound). */
+  minTokens: count.nullable().default(null),
+  maxTokens: count.nullable().default(null),
+  /** Only these languages (ISO 639-3) or sources (null: all). */
+  languages: z.array(z.string()).nullable().default(null),
+  sources: z.array(z.string()).nullable().default(null),
+});
+
+const tokensSchema = z.strictObject({
+  groups: z.array(groupSchema).default([]),
+});
+
 const tokenizerSchema = z.strictObject({
   /** Entries including the 73 reserved ids 0-72 (spec of Apertus, section 4.3) and 256 bytes. */
   vocabularySize: count.default(8192),
@@ -134,22 +150,97 @@ const goldfishSchema = z.strictObject({
   h: count.default(50),
 });
 
-const pretrainSchema = z.strictObject({
-  /** Steps to take; where null they are chosen once, by the measured rate, to fill `minutes`. */
+const decayStyle = z.enum(['WSD', 'linear', 'cosine', 'constant', 'inverse-square-root']);
+const cooldownShape = z.enum(['1-sqrt', 'linear', 'cosine', 'exponential']);
+
+/** Sequences per step that grow with the samples consumed by the run. */
+const batchRampSchema = z.strictObject({
+  /** Sequences per step at first ... */
+  start: count,
+  /** ... how many are added each time ... */
+  increment: count,
+  /** ... and the samples over which `batchSize` is reached. */
+  samples: count,
+});
+
+/** A learning rate of a phase's own, over the samples of that phase. */
+const phaseRateSchema = z.strictObject({
+  peak: z.number().positive(),
+  final: z.number().min(0).default(0),
+  initial: z.number().min(0).default(0),
+  /** Warm-up and cooldown as shares of the phase's steps, or as steps. */
+  warmup: z.number().min(0).default(0),
+  cooldown: z.number().min(0).default(0),
+  decay: decayStyle.default('WSD'),
+  cooldownShape: cooldownShape.default('1-sqrt'),
+});
+
+/** One data set of a mixture. */
+const mixtureSchema = z.strictObject({
+  /** A group of the tokens stage (`train` by default), or the prefix of a .bin and .idx file. */
+  data: z.string(),
+  weight: z.number().positive().default(1),
+  /** Tokens there are, for `plan` (null: not known). */
+  tokens: z.number().positive().nullable().default(null),
+});
+
+/** A stretch of pretraining; what is null is as in `pretrain`. */
+const phaseSchema = z.strictObject({
+  name: z.string().regex(/^[a-z0-9][a-z0-9.-]*$/, 'lower-case letters, digits, dots and dashes'),
+  mixture: z
+    .array(mixtureSchema)
+    .min(1)
+    .default([{ data: 'train', weight: 1, tokens: null }]),
+  /** Of the data order (null: the recipe's). */
+  seed: z.int().min(0).nullable().default(null),
+  /** Length in steps, or in samples (sequences); one of the two. */
   steps: count.nullable().default(null),
+  samples: count.nullable().default(null),
+  /** Samples consumed by the run when it begins, if they are to be checked (null: whatever came before). */
+  startSample: z.int().min(0).nullable().default(null),
+  /** First sample of its own data order. */
+  dataStart: z.int().min(0).default(0),
+  sequenceLength: count.nullable().default(null),
+  ropeTheta: z.number().positive().nullable().default(null),
+  batchSize: count.nullable().default(null),
+  microBatchSize: count.nullable().default(null),
+  documentMask: z.boolean().nullable().default(null),
+  /** Null: the run's schedule goes on. */
+  learningRate: phaseRateSchema.nullable().default(null),
+  /** Begin with moments of zero and step 0 of the optimizer's own warm-up. */
+  resetOptimizer: z.boolean().default(false),
+  /** Devices and throughput of this phase, for `plan`. */
+  devices: count.nullable().default(null),
+  tokensPerSecondPerDevice: z.number().positive().nullable().default(null),
+});
+
+const pretrainSchema = z.strictObject({
+  /** Steps to take; where null they are those of `samples` or of the phases, or chosen once to fill `minutes`. */
+  steps: count.nullable().default(null),
+  /** Samples (sequences) to train on, instead of steps. */
+  samples: count.nullable().default(null),
   minutes: z.number().positive().nullable().default(null),
   /** Tokens per sequence (T). */
   sequenceLength: count.default(256),
   /** Sequences per step (B). */
   batchSize: count.default(16),
-  /** Sequences per forward pass; the gradients of a step are summed over its micro-batches. */
+  batchRamp: batchRampSchema.nullable().default(null),
+  /** Sequences per forward pass (null: those of a shard). */
   microBatchSize: count.nullable().default(null),
+  /** Logical shards of a step, whose gradients are added in a fixed tree: at most so many ranks share the work (null: chosen by the batch). */
+  shards: count.nullable().default(null),
   peakLearningRate: z.number().positive(),
   finalLearningRate: z.number().min(0).default(0),
-  /** Warm-up and cooldown as shares of all steps, or as steps. */
+  /** Learning rate at 0 samples. */
+  initialLearningRate: z.number().min(0).default(0),
+  /** Warm-up and cooldown as shares of all steps, or as steps ... */
   warmup: z.number().min(0).default(0.05),
   cooldown: z.number().min(0).default(0.2),
-  cooldownShape: z.enum(['1-sqrt', 'linear', 'cosine', 'exponential']).default('1-sqrt'),
+  /** ... or exactly, in samples. */
+  warmupSamples: z.int().min(0).nullable().default(null),
+  cooldownSamples: z.int().min(0).nullable().default(null),
+  decay: decayStyle.default('WSD'),
+  cooldownShape: cooldownShape.default('1-sqrt'),
   optimizer: optimizerSchema.prefault({ name: 'ademamix' }),
   gradientClip: z.number().positive().default(0.1),
   goldfish: goldfishSchema.nullable().prefault({}),
@@ -159,11 +250,19 @@ const pretrainSchema = z.strictObject({
   eodLossMask: z.boolean().default(true),
   /** `auto`: bfloat16 where the CPU multiplies it, else float32. */
   compute: z.enum(['auto', 'float32', 'bfloat16']).default('auto'),
-  /** Steps between checkpoints. */
-  checkpointEverySteps: count.default(200),
+  /** Steps between checkpoints (null: by the measured save time and `meanHoursBetweenFailures`). */
+  checkpointEverySteps: count.nullable().default(200),
+  meanHoursBetweenFailures: z.number().positive().default(24),
+  /** Newest checkpoints to keep; beside them each one whose step divides by `keepEverySteps`, and those at ends of phases. */
   keepCheckpoints: count.default(2),
+  keepEverySteps: count.nullable().default(null),
+  keepPhaseEnds: z.boolean().default(true),
   /** Steps between validation losses (0: only at the end). */
   validateEverySteps: z.int().min(0).default(0),
+  /** Steps between norms per parameter in the metrics (0: never). */
+  normsEverySteps: z.int().min(0).default(100),
+  /** The curriculum: stretches with data, lengths and rates of their own; none: one phase with the data `train`. */
+  phases: z.array(phaseSchema).default([]),
 });
 
 const sftSchema = z.strictObject({
@@ -224,6 +323,7 @@ export const recipeSchema = z.strictObject({
   seed: z.int().min(0).default(28),
   data: dataSchema.optional(),
   tokenizer: tokenizerSchema.optional(),
+  tokens: tokensSchema.optional(),
   model: modelSchema,
   pretrain: pretrainSchema.optional(),
   sft: sftSchema.optional(),
@@ -240,6 +340,8 @@ export type Recipe = z.output<typeof recipeSchema>;
 export type ModelRecipe = Recipe['model'];
 export type DataRecipe = NonNullable<Recipe['data']>;
 export type PretrainRecipe = NonNullable<Recipe['pretrain']>;
+export type PhaseRecipe = PretrainRecipe['phases'][number];
+export type TokenGroupRecipe = NonNullable<Recipe['tokens']>['groups'][number];
 export type SftRecipe = NonNullable<Recipe['sft']>;
 export type MemorisationRecipe = NonNullable<Recipe['memorisation']>;
 export type OptimizerRecipe = PretrainRecipe['optimizer'];
@@ -373,11 +475,44 @@ function checkShapes(recipe: Recipe, where: string): void {
     ['pretrain', recipe.pretrain],
     ['sft', recipe.sft],
   ] as const) {
-    if (budget && budget.steps === null && budget.minutes === null) {
+    const hasPhases = part === 'pretrain' && (recipe.pretrain?.phases.length ?? 0) > 0;
+    const samples = part === 'pretrain' ? (recipe.pretrain?.samples ?? null) : null;
+    if (budget && budget.steps === null && budget.minutes === null && samples === null && !hasPhases) {
       throw new UserError(`the recipe ${where} must say how long to train`, {
         found: `${part}.steps ${budget.steps}, ${part}.minutes ${budget.minutes}`,
         expected: `${part}.steps, or ${part}.minutes to choose them by the measured rate`,
       });
+    }
+  }
+  if (recipe.pretrain) checkPhases(recipe.pretrain, where);
+}
+
+function checkPhases(pretrain: PretrainRecipe, where: string): void {
+  const { phases, steps, samples, minutes } = pretrain;
+  const fail = (what: string, found: string, expected: string): never => {
+    throw new UserError(`the recipe ${where} has a curriculum that cannot be followed: ${what}`, { found, expected });
+  };
+  if (steps !== null && samples !== null) {
+    fail('its length is given twice', `pretrain.steps ${steps}, pretrain.samples ${samples}`, 'one of the two');
+  }
+  if (phases.length === 0) return;
+  if (steps !== null || samples !== null || minutes !== null) {
+    fail(
+      'with phases, their lengths are the length',
+      'pretrain.steps, samples or minutes beside phases',
+      'none of them',
+    );
+  }
+  const names = new Set<string>();
+  for (const [i, phase] of phases.entries()) {
+    if (names.has(phase.name)) fail('two phases have one name', phase.name, 'names that differ');
+    names.add(phase.name);
+    if ((phase.steps === null) === (phase.samples === null)) {
+      fail(
+        `phase ${phase.name} needs one length`,
+        `phases.${i}.steps ${phase.steps}, phases.${i}.samples ${phase.samples}`,
+        'steps or samples',
+      );
     }
   }
 }
@@ -407,6 +542,7 @@ function keysAt(schema: z.core.$ZodType, path: readonly PropertyKey[]): string[]
   if (definition['type'] === 'union') {
     return [...new Set((definition['options'] as z.core.$ZodType[]).flatMap((option) => keysAt(option, path)))];
   }
+  if (definition['type'] === 'array') return keysAt(definition['element'] as z.core.$ZodType, path.slice(1));
   const inner = definition['innerType'];
   return inner ? keysAt(inner as z.core.$ZodType, path) : [];
 }

@@ -31,7 +31,7 @@ export function trainingOf(run: Run, recipe: PretrainRecipe | SftRecipe, steps: 
     schedule: scheduleOf(recipe, steps, recipe.batchSize),
     optimizer: recipe.optimizer,
     gradientClip: recipe.gradientClip,
-    checkpointEverySteps: recipe.checkpointEverySteps,
+    checkpointEverySteps: recipe.checkpointEverySteps ?? 200,
     log: run.log,
     control,
     allowOtherTarget: run.allowOtherTarget,
