@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import {
   appendFileSync,
   copyFileSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -11,7 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { after, test } from 'node:test';
 import { crc32c, cutEventFiles, EventFileWriter, readEventFile, readEventFiles } from './tensorboard.ts';
 import { packageRoot } from './version.ts';
@@ -103,7 +104,7 @@ test('a file torn at any byte gives its whole records, and a cut repairs it', ()
   const dir = folder();
   const whole = readFileSync(writeSteps(folder(), 1, 6, 1));
   const path = join(dir, 'events.out.tfevents.0000000001.x.1.0');
-  new EventFileWriter(dir).close();
+  mkdirSync(dir);
   let before = 0;
   for (let size = 1; size <= whole.length; size++) {
     writeFileSync(path, whole.subarray(0, size));
@@ -138,7 +139,7 @@ test('after cuts and resumes every step is there once, in files that sort by att
     losses.map(({ step, value }) => Math.round((value - step) * 10)),
     [1, 1, 1, 1, 1, 1, 2, 2, 3, 3, 3, 3, 3, 3],
   );
-  assert.equal(readdirSync(dir).length, 3, 'the file without a number is gone');
+  assert.equal(readdirSync(dir).length, 4, 'a file of each attempt');
   const before = readdirSync(dir).map((name) => readFileSync(join(dir, name)));
   cutEventFiles(dir, 14);
   assert.deepEqual(
@@ -146,7 +147,11 @@ test('after cuts and resumes every step is there once, in files that sort by att
     before,
   );
   cutEventFiles(dir, 0);
-  assert.deepEqual(readdirSync(dir), []);
+  assert.deepEqual(readEventFiles(dir), []);
+  assert.equal(readdirSync(dir).length, 4);
+  const next = new EventFileWriter(dir);
+  next.close();
+  assert.equal(readdirSync(dir).sort().at(-1), basename(next.path), 'no name comes back');
 });
 
 test('what a kill left of a cut goes away with the next one', () => {

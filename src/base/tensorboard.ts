@@ -23,7 +23,7 @@ import {
 } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { commitFile, syncFolder } from './atomic.ts';
+import { commitFile } from './atomic.ts';
 
 /** A number at a step, as TensorBoard draws it. */
 export interface ScalarPoint {
@@ -108,8 +108,9 @@ export function readEventFiles(dir: string): ScalarPoint[] {
 }
 
 /**
- * Drops what lies beyond `lastStep` from every event file in a folder, and torn tails. Files without a number left are
- * removed; others are replaced atomically. No writer may be open. Doing it again changes nothing.
+ * Drops what lies beyond `lastStep` from every event file in a folder, and torn tails. Files are replaced atomically and
+ * never removed: a TensorBoard that is open would not read a later file that got the name of an earlier one. No writer
+ * may be open. Doing it again changes nothing.
  */
 export function cutEventFiles(dir: string, lastStep: number): void {
   if (!existsSync(dir)) return;
@@ -120,22 +121,16 @@ export function cutEventFiles(dir: string, lastStep: number): void {
     const path = join(dir, name);
     const content = readFileSync(path);
     const kept: Uint8Array[] = [];
-    let numbers = 0;
     let size = 0;
     for (const { data, whole } of records(content)) {
-      const { step, scalars, starts } = decodeEvent(data);
+      const { step, starts } = decodeEvent(data);
       if (step > lastStep + (starts ? 1 : 0)) continue;
-      numbers += scalars.length;
       size += whole.length;
       kept.push(whole);
     }
-    if (numbers === 0) {
-      rmSync(path);
-      syncFolder(dir);
-    } else if (size < content.length) {
-      writeFileSync(aside, Buffer.concat(kept));
-      commitFile(aside, path);
-    }
+    if (size === content.length) continue;
+    writeFileSync(aside, Buffer.concat(kept));
+    commitFile(aside, path);
   }
 }
 
