@@ -554,6 +554,56 @@ napi_value xieluBackward(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+napi_value swiglu(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "swiglu", 4);
+  int64_t N = a.size("N"), F = a.size("F");
+  Floats gateUp = a.floats("gateUp"), out = a.floats("out");
+  a.need(gateUp, times(N, times(2, F)));
+  a.need(out, times(N, F));
+  if (!a.ok() || N == 0 || F == 0) return nullptr;
+  Pool pool;
+  a.kernels->swiglu(N, F, gateUp.data, out.data);
+  return nullptr;
+}
+
+napi_value swigluBackward(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "swigluBackward", 5);
+  int64_t N = a.size("N"), F = a.size("F");
+  Floats gateUp = a.floats("gateUp"), dout = a.floats("dout"), dgateUp = a.floats("dgateUp");
+  a.need(gateUp, times(N, times(2, F)));
+  a.need(dout, times(N, F));
+  a.need(dgateUp, times(N, times(2, F)));
+  if (!a.ok() || N == 0 || F == 0) return nullptr;
+  Pool pool;
+  a.kernels->swiglu_backward(N, F, gateUp.data, dout.data, dgateUp.data);
+  return nullptr;
+}
+
+napi_value relu2(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "relu2", 3);
+  int64_t count = a.size("count");
+  Floats x = a.floats("x"), out = a.floats("out");
+  a.need(x, count);
+  a.need(out, count);
+  if (!a.ok() || count == 0) return nullptr;
+  Pool pool;
+  a.kernels->relu2(count, x.data, out.data);
+  return nullptr;
+}
+
+napi_value relu2Backward(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "relu2Backward", 4);
+  int64_t count = a.size("count");
+  Floats x = a.floats("x"), dout = a.floats("dout"), dx = a.floats("dx");
+  a.need(x, count);
+  a.need(dout, count);
+  a.need(dx, count);
+  if (!a.ok() || count == 0) return nullptr;
+  Pool pool;
+  a.kernels->relu2_backward(count, x.data, dout.data, dx.data);
+  return nullptr;
+}
+
 napi_value linearCrossEntropy(napi_env env, napi_callback_info info) {
   Arguments a(env, info, "linearCrossEntropy", 11);
   int compute = a.compute();
@@ -721,6 +771,10 @@ const struct {
     {"attentionBackward", attentionBackward},
     {"xielu", xielu},
     {"xieluBackward", xieluBackward},
+    {"swiglu", swiglu},
+    {"swigluBackward", swigluBackward},
+    {"relu2", relu2},
+    {"relu2Backward", relu2Backward},
     {"linearCrossEntropy", linearCrossEntropy},
     {"fill", fill},
     {"add", add},

@@ -94,6 +94,16 @@ typedef struct BelayKernels {
   void (*xielu_backward)(int64_t count, const float *x, const float *alpha_p, const float *alpha_n, float beta,
                          float eps, const float *dout, float *dx, float *dalpha_p, float *dalpha_n);
 
+  // --- activations that xIELU is compared with -------------------------------------------------------------
+  // gate_up [N, 2F]: gate, then up, in each row. out[N,F] = silu(gate) * up, silu(a) = a / (1 + exp(-a)).
+  void (*swiglu)(int64_t N, int64_t F, const float *gate_up, float *out);
+  // dgate_up [N, 2F] is written: dout * up * silu'(gate), then dout * silu(gate).
+  void (*swiglu_backward)(int64_t N, int64_t F, const float *gate_up, const float *dout, float *dgate_up);
+  // out = max(x, 0)^2.
+  void (*relu2)(int64_t count, const float *x, float *out);
+  // dx = dout * 2 max(x, 0) (dx may be dout).
+  void (*relu2_backward)(int64_t count, const float *x, const float *dout, float *dx);
+
   // --- linear + softmax cross-entropy ----------------------------------------------------------------------
   // logits = x weight^T, in chunks of rows, never stored whole. loss[n] = logsumexp(logits[n]) - logits[n][label].
   // With coefficient (else NULL): the gradient of sum_n coefficient[n]*loss[n] is computed in the same pass:

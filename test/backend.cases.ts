@@ -613,6 +613,71 @@ export function xieluCase(count: number, alphaP: number, alphaN: number, isSpeci
   };
 }
 
+// --- SwiGLU and squared ReLU -----------------------------------------------------------------------------------------
+
+export function swigluCase(N: number, F: number, isSpecial = false): Case {
+  const name = `${N}x${F}${isSpecial ? ' with special values' : ''}`;
+  const special = [0, -0, -100, 30, -20, 88, -88, 1e-20, -1e-20, NaN, Infinity, -Infinity];
+  const make = (): Float32Array => {
+    const gateUp = new Inputs(`swiglu ${name}`).normal(N * 2 * F, 2);
+    if (isSpecial) gateUp.set(special.slice(0, F));
+    return gateUp;
+  };
+  const silu = (a: number): number => a * (1 / (1 + Math.exp(-a)));
+  return {
+    op: 'swiglu',
+    name,
+    // Four factors, each rounded: up, gate, its sigmoid (an exponential and a quotient) and dout.
+    tolerances: { rest: { u: u32, K: 4 } },
+    run(backend) {
+      const gateUp = make();
+      const out = new Float32Array(N * F + 1).fill(7);
+      backend.swiglu(N, F, gateUp, out);
+      const dout = new Inputs(`back ${name}`).normal(N * F);
+      const dgateUp = new Float32Array(N * 2 * F + 1).fill(7);
+      backend.swigluBackward(N, F, gateUp, dout, dgateUp);
+      return { out, dgateUp };
+    },
+    formula() {
+      const gateUp = make();
+      const out = Array.from({ length: N * F }, (_, i) => {
+        const n = Math.floor(i / F);
+        return silu(gateUp[n * 2 * F + (i % F)]!) * gateUp[n * 2 * F + F + (i % F)]!;
+      });
+      return { out: [...out, 7] };
+    },
+  };
+}
+
+export function relu2Case(count: number, isSpecial = false): Case {
+  const name = `${count}${isSpecial ? ' with special values' : ''}`;
+  const special = [0, -0, -100, 30, 1e-20, -1e-20, NaN, Infinity, -Infinity];
+  const make = (): Float32Array => {
+    const x = new Inputs(`relu2 ${name}`).normal(count, 2);
+    if (isSpecial) x.set(special.slice(0, count));
+    return x;
+  };
+  return {
+    op: 'relu2',
+    name,
+    tolerances: { rest: { u: u32, K: 1 } },
+    run(backend) {
+      const x = make();
+      const out = new Float32Array(count + 1).fill(7);
+      backend.relu2(count, x, out);
+      const dout = new Inputs(`back ${name}`).normal(count);
+      const dx = new Float32Array(count + 1).fill(7);
+      backend.relu2Backward(count, x, dout, dx);
+      const inPlace = dout.slice();
+      backend.relu2Backward(count, x, inPlace, inPlace);
+      return { out, dx, inPlace };
+    },
+    formula() {
+      return { out: [...Array.from(make(), (v) => (v < 0 ? 0 : v * v)), 7] };
+    },
+  };
+}
+
 // --- linear + softmax cross-entropy ----------------------------------------------------------------------------------
 
 export function crossEntropyCase(
@@ -870,6 +935,18 @@ export function backendCases(): Case[] {
   cases.push(...attentionCases());
   for (const count of [0, 1, 3, 17, 33, 4097, 10000]) cases.push(xieluCase(count, 0.8, 0.6));
   cases.push(xieluCase(40, -3, 5, true), xieluCase(19, 0.8, 0.8, true));
+  for (const [N, F] of [
+    [1, 1],
+    [3, 5],
+    [17, 33],
+    [70, 64],
+    [2, 1000],
+    [0, 16],
+    [4, 0],
+  ] as const) {
+    cases.push(swigluCase(N, F), relu2Case(N * F));
+  }
+  cases.push(swigluCase(3, 40, true), relu2Case(40, true));
   for (const compute of computes) {
     for (const [N, D, V] of [
       [1, 1, 1],
@@ -904,6 +981,7 @@ export function threadCases(): Case[] {
     );
   }
   cases.push(embeddingCase(900, 65, 20, 3), rmsNormCase(600, 200, true), qkNormRopeCase(500, 6, 2, 32));
+  cases.push(swigluCase(700, 133), relu2Case(100003));
   cases.push(xieluCase(100003, 0.8, 0.6), ...elementwiseCases(100003), ...optimizerCases(100003));
   return cases;
 }

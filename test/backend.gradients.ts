@@ -203,6 +203,45 @@ function xielu(backend: Backend): Problem {
   };
 }
 
+function swiglu(backend: Backend): Problem {
+  const random = new Random(3, 'swiglu');
+  const [N, F] = [7, 19];
+  const [gateUp, weights] = [normal(random, N * 2 * F, 2), normal(random, N * F)];
+  const out = new Float32Array(N * F);
+  return {
+    inputs: { gateUp },
+    loss() {
+      backend.swiglu(N, F, gateUp, out);
+      return inner(out, weights);
+    },
+    gradients() {
+      const dgateUp = new Float32Array(gateUp.length);
+      backend.swigluBackward(N, F, gateUp, weights, dgateUp);
+      return { gateUp: dgateUp };
+    },
+  };
+}
+
+function relu2(backend: Backend): Problem {
+  const random = new Random(3, 'relu2');
+  // At 0 the second derivative jumps, as that of xIELU does.
+  const x = normal(random, 200, 2).map((value) => value + 0.5 * Math.sign(value));
+  const weights = normal(random, x.length);
+  const out = new Float32Array(x.length);
+  return {
+    inputs: { x },
+    loss() {
+      backend.relu2(x.length, x, out);
+      return inner(out, weights);
+    },
+    gradients() {
+      const dx = new Float32Array(x.length);
+      backend.relu2Backward(x.length, x, weights, dx);
+      return { x: dx };
+    },
+  };
+}
+
 function linearCrossEntropy(backend: Backend): Problem {
   const random = new Random(3, 'cross-entropy');
   const [N, D, V] = [12, 9, 21];
@@ -230,5 +269,7 @@ export const gradientCases: readonly GradientCase[] = [
   { name: 'qkNormRope', inputs: ['qkv', 'qweight', 'kweight'], make: qkNormRope },
   { name: 'attention', inputs: ['q', 'k', 'v'], make: attention },
   { name: 'xielu', inputs: ['x', 'alphaP', 'alphaN'], make: xielu },
+  { name: 'swiglu', inputs: ['gateUp'], make: swiglu },
+  { name: 'relu2', inputs: ['x'], make: relu2 },
   { name: 'linearCrossEntropy', inputs: ['x', 'weight'], make: linearCrossEntropy },
 ];

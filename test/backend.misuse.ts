@@ -166,6 +166,10 @@ const calls: Readonly<Record<Op, readonly Argument[]>> = {
     floats('dalphaP', 1),
     floats('dalphaN', 1),
   ],
+  swiglu: [size('N', 3), size('F', 4), floats('gateUp', 24), floats('out', 12)],
+  swigluBackward: [size('N', 3), size('F', 4), floats('gateUp', 24), floats('dout', 12), floats('dgateUp', 24)],
+  relu2: [size('count', 5), floats('x', 5), floats('out', 5)],
+  relu2Backward: [size('count', 5), floats('x', 5), floats('dout', 5), floats('dx', 5)],
   linearCrossEntropy: [
     compute,
     size('N', 3),

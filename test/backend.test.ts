@@ -27,7 +27,9 @@ import {
   type Outputs,
   packed,
   qkNormRopeCase,
+  relu2Case,
   rmsNormCase,
+  swigluCase,
   threadCases,
   xieluCase,
 } from './backend.cases.ts';
@@ -121,6 +123,8 @@ const drawn: Readonly<Record<string, fc.Arbitrary<Case>>> = {
       return decodeCase(c, groups * K, K, hd, Math.max(...hi), { lo, hi }, `ranges ${lo} to ${hi}`);
     }),
   xielu: fc.tuple(odd, fc.integer({ min: -4, max: 4 }), small).map(([n, p, a]) => xieluCase(n * n, p, a / 2)),
+  swiglu: fc.tuple(odd, odd).map((shape) => swigluCase(...shape)),
+  relu2: odd.map((n) => relu2Case(n * n)),
   linearCrossEntropy: fc
     .tuple(compute, odd, odd, odd, fc.constantFrom('loss', 'gradient', 'some zero') as fc.Arbitrary<'loss'>)
     .map((shape) => crossEntropyCase(...shape)),

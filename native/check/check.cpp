@@ -513,6 +513,70 @@ void check_xielu_edges() {
           {beta - n, beta - n, n * expm1(-1e-6) + beta, NAN, 200 * p + beta, n * expm1(-100.0) + beta, beta - n}, 1e-6);
 }
 
+// --- SwiGLU and squared ReLU ---------------------------------------------------------------------------------
+
+Doubles plain_swiglu(const Doubles &gate_up, int64_t N, int64_t F) {
+  Doubles out(N * F);
+  for (int64_t n = 0; n < N; n++)
+    for (int64_t f = 0; f < F; f++) {
+      const double gate = gate_up[n * 2 * F + f];
+      out[n * F + f] = gate / (1 + exp(-gate)) * gate_up[n * 2 * F + F + f];
+    }
+  return out;
+}
+
+void check_swiglu(int64_t N, int64_t F) {
+  const Floats gate_up = random_floats(N * 2 * F, -6, 6), dout = random_floats(N * F);
+  const std::string name = "swiglu " + shape({N, F});
+  const Outputs got = run(name, [&] {
+    Floats out(N * F), dgate_up(N * 2 * F);
+    kernels->swiglu(N, F, gate_up.data(), out.data());
+    kernels->swiglu_backward(N, F, gate_up.data(), dout.data(), dgate_up.data());
+    return Outputs{out, dgate_up};
+  });
+  compare(name, got[0], plain_swiglu(widen(gate_up), N, F), 1e-6);
+  check_gradients(name, {widen(gate_up)}, {got[1]},
+                  [&](const std::vector<Doubles> &in) { return dot(plain_swiglu(in[0], N, F), dout); }, 2e-5);
+}
+
+void check_swiglu_edges() {
+  const Floats gate_up = {0.0f, -200.0f, 200.0f, -88.5f, NAN, 2, 2, 2, 2, 2}, ones(5, 1.0f);
+  Floats out(5), back(10);
+  kernels->swiglu(1, 5, gate_up.data(), out.data());
+  compare("swiglu edges", out, {0, 0, 400, 0, NAN}, 1e-6);
+  kernels->swiglu_backward(1, 5, gate_up.data(), ones.data(), back.data());
+  compare("swiglu edges slope", back, {1, 0, 2, 0, NAN, 0, 0, 200, 0, NAN}, 1e-6);
+}
+
+Doubles plain_relu2(const Doubles &x) {
+  Doubles out(x.size());
+  for (size_t i = 0; i < x.size(); i++) out[i] = x[i] < 0 ? 0 : x[i] * x[i];
+  return out;
+}
+
+void check_relu2(int64_t count) {
+  Floats x = random_floats(count, -2, 2);
+  for (float &one : x)
+    if (fabs(one) < 1e-3) one = 0.5f;  // a difference quotient must not straddle the kink of the slope
+  const Floats dout = random_floats(count);
+  const std::string name = "relu2 " + shape({count});
+  const Outputs got = run(name, [&] {
+    Floats out(count), dx = dout;
+    kernels->relu2(count, x.data(), out.data());
+    kernels->relu2_backward(count, x.data(), dx.data(), dx.data());
+    return Outputs{out, dx};
+  });
+  compare(name, got[0], plain_relu2(widen(x)), 1e-6);
+  check_gradients(name, {widen(x)}, {got[1]},
+                  [&](const std::vector<Doubles> &in) { return dot(plain_relu2(in[0]), dout); }, 2e-5);
+  const Floats edges = {0.0f, -0.0f, NAN, INFINITY, -INFINITY}, ones(5, 1.0f);
+  Floats out(5), dx(5);
+  kernels->relu2(5, edges.data(), out.data());
+  compare("relu2 edges", out, {0, 0, NAN, INFINITY, 0}, 0);
+  kernels->relu2_backward(5, edges.data(), ones.data(), dx.data());
+  compare("relu2 edges slope", dx, {0, 0, NAN, INFINITY, 0}, 0);
+}
+
 // --- loss ----------------------------------------------------------------------------------------------------
 
 Doubles plain_losses(const Doubles &x, const Doubles &weight, const Ints &labels, int64_t N, int64_t D, int64_t V) {
@@ -750,6 +814,10 @@ void check_target() {
   kernels->linear_cross_entropy(0, 0, 4, 4, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr);
   for (int64_t count : {0, 1, 3, 17, 1000, 40001}) check_xielu(count);
   check_xielu_edges();
+  for (int64_t F : {1, 3, 17, 64, 1000}) check_swiglu(F == 1000 ? 41 : 5, F);
+  check_swiglu(0, 7);
+  check_swiglu_edges();
+  for (int64_t count : {0, 1, 3, 17, 1000, 40001}) check_relu2(count);
   for (int64_t count : {0, 1, 3, 17, 4096, 4097, 100003}) {
     check_elementwise(count);
     check_optimizers(count);

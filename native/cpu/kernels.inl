@@ -25,6 +25,7 @@
 #include "attention.inl"
 #include "attention-backward.inl"
 #include "xielu.inl"
+#include "activations.inl"
 #include "loss.inl"
 #include "optimizer.inl"
 #include "peak.inl"
@@ -43,6 +44,10 @@ extern "C" const BelayKernels *BELAY_TARGET_TABLE(void) {
       .attention_backward = attention_backward,
       .xielu = xielu,
       .xielu_backward = xielu_backward,
+      .swiglu = swiglu,
+      .swiglu_backward = swiglu_backward,
+      .relu2 = relu2,
+      .relu2_backward = relu2_backward,
       .linear_cross_entropy = linear_cross_entropy,
       .fill = fill,
       .add = add,

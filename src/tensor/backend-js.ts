@@ -39,6 +39,10 @@ export function jsBackend(): Backend {
     attentionBackward,
     xielu,
     xieluBackward,
+    swiglu,
+    swigluBackward,
+    relu2,
+    relu2Backward,
     linearCrossEntropy,
     fill,
     add,
@@ -644,6 +648,59 @@ function xieluBackward(
   }
   dalphaP[0]! += dp * sigmoid(alphaP[0]!);
   dalphaN[0]! += dn * sigmoid(alphaN[0]!);
+}
+
+// --- activations that xIELU is compared with ----------------------------------------------------------------
+
+/** out = silu(gate) * up; gateUp [N, 2F] holds gate, then up, in each row. */
+function swiglu(N: number, F: number, gateUp: Float32Array, out: Float32Array): void {
+  const op = 'swiglu';
+  sizes(op, { N, F });
+  length(op, 'gateUp', gateUp, N * 2 * F);
+  length(op, 'out', out, N * F);
+  for (let n = 0; n < N; n++) {
+    for (let f = 0; f < F; f++) {
+      const gate = gateUp[n * 2 * F + f]!;
+      out[n * F + f] = gate * sigmoid(gate) * gateUp[n * 2 * F + F + f]!;
+    }
+  }
+}
+
+/** dgateUp [N, 2F]: dout * up * silu'(gate), then dout * silu(gate). */
+function swigluBackward(N: number, F: number, gateUp: Float32Array, dout: Float32Array, dgateUp: Float32Array): void {
+  const op = 'swigluBackward';
+  sizes(op, { N, F });
+  length(op, 'gateUp', gateUp, N * 2 * F);
+  length(op, 'dout', dout, N * F);
+  length(op, 'dgateUp', dgateUp, N * 2 * F);
+  for (let n = 0; n < N; n++) {
+    for (let f = 0; f < F; f++) {
+      const gate = gateUp[n * 2 * F + f]!;
+      const g = dout[n * F + f]!;
+      const s = sigmoid(gate);
+      dgateUp[n * 2 * F + f] = g * gateUp[n * 2 * F + F + f]! * s * (1 + gate * (1 - s));
+      dgateUp[n * 2 * F + F + f] = g * gate * s;
+    }
+  }
+}
+
+/** out = max(x, 0)^2. */
+function relu2(count: number, x: Float32Array, out: Float32Array): void {
+  const op = 'relu2';
+  sizes(op, { count });
+  length(op, 'x', x, count);
+  length(op, 'out', out, count);
+  for (let i = 0; i < count; i++) out[i] = Math.max(x[i]!, 0) ** 2;
+}
+
+/** dx = dout * 2 max(x, 0). */
+function relu2Backward(count: number, x: Float32Array, dout: Float32Array, dx: Float32Array): void {
+  const op = 'relu2Backward';
+  sizes(op, { count });
+  length(op, 'x', x, count);
+  length(op, 'dout', dout, count);
+  length(op, 'dx', dx, count);
+  for (let i = 0; i < count; i++) dx[i] = dout[i]! * 2 * Math.max(x[i]!, 0);
 }
 
 // --- linear + softmax cross-entropy ------------------------------------------------------------------------

@@ -194,6 +194,11 @@ export interface Backend {
     dalphaN: Float32Array,
   ): void;
 
+  swiglu(N: number, F: number, gateUp: Float32Array, out: Float32Array): void;
+  swigluBackward(N: number, F: number, gateUp: Float32Array, dout: Float32Array, dgateUp: Float32Array): void;
+  relu2(count: number, x: Float32Array, out: Float32Array): void;
+  relu2Backward(count: number, x: Float32Array, dout: Float32Array, dx: Float32Array): void;
+
   linearCrossEntropy(
     compute: Compute,
     N: number,

@@ -428,6 +428,44 @@ export function xielu(x: Tensor, alphaP: Tensor, alphaN: Tensor, { beta, eps }: 
   return out;
 }
 
+/** SwiGLU: silu(gate) * up; gateUp [N, 2F] holds gate and up side by side -> [N, F]. */
+export function swiglu(gateUp: Tensor): Tensor {
+  const op = 'swiglu';
+  const { engine } = gateUp;
+  const [N, columns] = matrix(op, 'gateUp', gateUp);
+  if (columns % 2 !== 0) fail(op, 'gate and up are of one width', text(gateUp), 'an even number of columns');
+  const F = columns / 2;
+  const { backend } = engine;
+  const out = engine.empty(N, F);
+  backend.swiglu(N, F, gateUp.use(op), out.data);
+  if (gateUp.requiresGrad) {
+    engine.record([out], [], () => {
+      const dgateUp = engine.empty(N, columns);
+      backend.swigluBackward(N, F, gateUp.use(op), grad(out), dgateUp.data);
+      giveGradient(gateUp, dgateUp);
+    });
+  }
+  return out;
+}
+
+/** Squared ReLU: max(x, 0)^2; any shape in, the same out. */
+export function relu2(x: Tensor): Tensor {
+  const op = 'relu2';
+  const { engine } = x;
+  const { backend } = engine;
+  const out = engine.empty(...x.shape);
+  backend.relu2(x.size, x.use(op), out.data);
+  if (x.requiresGrad) {
+    engine.record([out], [], () => {
+      const dx = writable(out.grad as Tensor);
+      out.grad = undefined;
+      backend.relu2Backward(x.size, x.use(op), dx.data, dx.data);
+      giveGradient(x, dx);
+    });
+  }
+  return out;
+}
+
 /** Cross-entropy of every label, as numbers: x [N, D], weight [V, D], labels [N] -> losses [N] in nats. */
 export function tokenLosses(x: Tensor, weight: Tensor, labels: Int32Array): Tensor {
   const { engine, N, D, V } = checkLoss('tokenLosses', x, weight, labels);
