@@ -37,6 +37,7 @@ export function stepModel({ T, V, layers, hidden, intermediate, heads, kvHeads }
     layers,
     hidden,
     intermediate,
+    activation: 'xielu',
     heads,
     kvHeads,
     headDim: hidden / heads,

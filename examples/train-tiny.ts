@@ -61,6 +61,7 @@ export async function trainTiny(steps = 30): Promise<number[]> {
         layers: 2,
         hidden: 64,
         intermediate: 128,
+        activation: 'xielu',
         heads: 2,
         kvHeads: 1,
         headDim: 32,

@@ -22,6 +22,7 @@ export async function writeSmallModel(dir: string): Promise<void> {
       layers: 1,
       hidden: 32,
       intermediate: 48,
+      activation: 'xielu',
       heads: 2,
       kvHeads: 1,
       headDim: 16,

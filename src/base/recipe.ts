@@ -99,6 +99,8 @@ const modelSchema = z.strictObject({
   layers: count,
   hidden: count,
   intermediate: count,
+  /** Apertus is `xielu`; the others are for comparison. `swiglu` has a gate, so 2/3 of the width is as many weights. */
+  activation: z.enum(['xielu', 'swiglu', 'relu2']).default('xielu'),
   heads: count,
   kvHeads: count,
   headDim: count,

@@ -96,6 +96,7 @@ test('a transformer in this process can be probed', () => {
       layers: 1,
       hidden: 16,
       intermediate: 32,
+      activation: 'xielu',
       heads: 2,
       kvHeads: 1,
       headDim: 8,

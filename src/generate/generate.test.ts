@@ -25,6 +25,7 @@ function randomModel(backend: Backend, maxPositions = 512): Apertus {
       layers: 2,
       hidden: 48,
       intermediate: 80,
+      activation: 'xielu',
       heads: 4,
       kvHeads: 2,
       headDim: 12,

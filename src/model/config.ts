@@ -24,6 +24,10 @@ export function modelConfig(recipe: ModelRecipe): ModelConfig {
   return { ...recipe, xieluBeta, xieluEps, padTokenId: 3 };
 }
 
+/** `hidden_act` of config.json. A folder of ours with `silu` has a gate; only `xielu` is Apertus to others. */
+const hiddenActs = { xielu: 'xielu', swiglu: 'silu', relu2: 'relu2' } as const;
+const activations = { xielu: 'xielu', silu: 'swiglu', relu2: 'relu2' } as const;
+
 const ropeSchema = z.looseObject({
   factor: z.number().optional(),
   low_freq_factor: z.number().optional(),
@@ -49,7 +53,7 @@ const hfSchema = z.looseObject({
   rope_parameters: ropeSchema.nullish(),
   rms_norm_eps: z.number().default(1e-5),
   initializer_range: z.number().default(0.02),
-  hidden_act: z.literal('xielu').default('xielu'),
+  hidden_act: z.enum(['xielu', 'silu', 'relu2']).default('xielu'),
   tie_word_embeddings: z.literal(false).default(false),
   attention_bias: z.literal(false).default(false),
   mlp_bias: z.literal(false).default(false),
@@ -64,7 +68,8 @@ export function fromHfConfig(value: unknown, where: string): ModelConfig {
   if (!parsed.success) {
     throw new UserError(`${where} does not describe an Apertus model that belay can run`, {
       found: z.prettifyError(parsed.error),
-      expected: 'model_type "apertus" with xielu, QK-norm, pre-norm, untied embeddings and no biases',
+      expected:
+        'model_type "apertus" with xielu (or silu or relu2), QK-norm, pre-norm, untied embeddings and no biases',
     });
   }
   const hf = parsed.data;
@@ -78,6 +83,7 @@ export function fromHfConfig(value: unknown, where: string): ModelConfig {
     layers: hf.num_hidden_layers,
     hidden: hf.hidden_size,
     intermediate: hf.intermediate_size,
+    activation: activations[hf.hidden_act],
     heads,
     kvHeads: hf.num_key_value_heads ?? heads,
     headDim: hf.head_dim ?? hf.hidden_size / heads,
@@ -114,7 +120,7 @@ export function toHfConfig(
     bos_token_id: 1,
     eos_token_id: options.eosTokenId,
     head_dim: config.headDim,
-    hidden_act: 'xielu',
+    hidden_act: hiddenActs[config.activation],
     hidden_dropout: 0,
     hidden_size: config.hidden,
     initializer_range: config.initStd,

@@ -25,6 +25,7 @@ const config = modelConfig({
   layers: 2,
   hidden: 32,
   intermediate: 64,
+  activation: 'xielu',
   heads: 2,
   kvHeads: 1,
   headDim: 16,
