@@ -2,7 +2,8 @@
 //
 // Pre-norm blocks over a residual stream h [N, D]:
 //   h += o_proj(attention(RMSNorm(h))), with RMS-normed, rotated queries and keys;  h += down(xIELU(up(RMSNorm(h))));
-// a final RMSNorm and an untied head. No biases. Source: Apertus report section 2.1 (spec section 2.1), names as in
+// a final RMSNorm and an untied head. No biases. For comparison the MLP can be down(silu(gate x) * up x) (SwiGLU) or
+// down(max(up x, 0)^2) (squared ReLU) instead. Source: Apertus report section 2.1 (spec section 2.1), names as in
 // Hugging Face's `modular_apertus.py` (spec section 4.2).
 //
 // Does not: train, sample, or read files.
@@ -17,8 +18,10 @@ import {
   embedding,
   linear,
   linearCrossEntropy,
+  relu2,
   rmsNorm,
   type RopeTable,
+  swiglu,
   tokenLosses,
   xielu,
 } from '../tensor/ops.ts';
@@ -57,15 +60,17 @@ interface Layer {
   readonly kNorm: Tensor;
   readonly o: Tensor;
   readonly mlpNorm: Tensor;
+  /** [F, D]; with a gate [2F, D], its rows first. */
   readonly up: Tensor;
   readonly down: Tensor;
-  readonly alphaP: Tensor;
-  readonly alphaN: Tensor;
+  /** up's output [N, F] (or [N, 2F]) -> [N, F]. */
+  readonly activate: (up: Tensor) => Tensor;
 }
 
 /** Names and shapes of all parameters, in the order of the flat buffer (the scalars last, so that matrices stay aligned). */
 export function parameterSpecs(config: ModelRecipe): ParameterSpec[] {
   const { layers, hidden: D, intermediate: F, heads: H, kvHeads: K, headDim: hd, vocabularySize: V } = config;
+  const { activation } = config;
   const specs: ParameterSpec[] = [{ name: 'model.embed_tokens.weight', shape: [V, D] }];
   const scalars: ParameterSpec[] = [];
   for (let i = 0; i < layers; i++) {
@@ -75,6 +80,7 @@ export function parameterSpecs(config: ModelRecipe): ParameterSpec[] {
       { name: `${at}.self_attn.k_proj.weight`, shape: [K * hd, D] },
       { name: `${at}.self_attn.v_proj.weight`, shape: [K * hd, D] },
       { name: `${at}.self_attn.o_proj.weight`, shape: [D, H * hd] },
+      ...(activation === 'swiglu' ? [{ name: `${at}.mlp.gate_proj.weight`, shape: [F, D] }] : []),
       { name: `${at}.mlp.up_proj.weight`, shape: [F, D] },
       { name: `${at}.mlp.down_proj.weight`, shape: [D, F] },
       { name: `${at}.attention_layernorm.weight`, shape: [D] },
@@ -82,10 +88,25 @@ export function parameterSpecs(config: ModelRecipe): ParameterSpec[] {
       { name: `${at}.self_attn.q_norm.weight`, shape: [hd] },
       { name: `${at}.self_attn.k_norm.weight`, shape: [hd] },
     );
-    scalars.push({ name: `${at}.mlp.act_fn.alpha_p`, shape: [1] }, { name: `${at}.mlp.act_fn.alpha_n`, shape: [1] });
+    if (activation === 'xielu')
+      scalars.push({ name: `${at}.mlp.act_fn.alpha_p`, shape: [1] }, { name: `${at}.mlp.act_fn.alpha_n`, shape: [1] });
   }
   specs.push({ name: 'model.norm.weight', shape: [D] }, { name: 'lm_head.weight', shape: [V, D] });
   return [...specs, ...scalars];
+}
+
+/** What a layer does between up and down; `name` gives the full name of one of its parameters. */
+function activationOf(
+  config: ModelConfig,
+  parameters: ParameterSet,
+  name: (part: string) => string,
+): (up: Tensor) => Tensor {
+  if (config.activation === 'swiglu') return swiglu;
+  if (config.activation === 'relu2') return relu2;
+  const alphaP = parameters.tensor(name('mlp.act_fn.alpha_p'));
+  const alphaN = parameters.tensor(name('mlp.act_fn.alpha_n'));
+  const constants = { beta: config.xieluBeta, eps: config.xieluEps };
+  return (up) => xielu(up, alphaP, alphaN, constants);
 }
 
 export class Apertus {
@@ -120,10 +141,12 @@ export class Apertus {
         kNorm: parameters.tensor(name('self_attn.k_norm.weight')),
         o: parameters.tensor(name('self_attn.o_proj.weight')),
         mlpNorm: parameters.tensor(name('feedforward_layernorm.weight')),
-        up: parameters.tensor(name('mlp.up_proj.weight')),
+        up:
+          config.activation === 'swiglu'
+            ? parameters.tensor(name('mlp.gate_proj.weight'), name('mlp.up_proj.weight'))
+            : parameters.tensor(name('mlp.up_proj.weight')),
         down: parameters.tensor(name('mlp.down_proj.weight')),
-        alphaP: parameters.tensor(name('mlp.act_fn.alpha_p')),
-        alphaN: parameters.tensor(name('mlp.act_fn.alpha_n')),
+        activate: activationOf(config, parameters, name),
       };
     });
     this.rope = ropeTable(config, Math.min(config.maxPositions, 512));
@@ -197,8 +220,7 @@ export class Apertus {
   }
 
   private blocks(tokens: Int32Array, attend: Attend): Tensor {
-    const { rmsNormEps: eps, xieluBeta: beta, xieluEps, padTokenId } = this.config;
-    const constants = { beta, eps: xieluEps };
+    const { rmsNormEps: eps, padTokenId } = this.config;
     let h = embedding(this.embed, tokens, padTokenId);
     let delta: Tensor | undefined;
     const next = (weight: Tensor): Tensor => {
@@ -218,7 +240,7 @@ export class Apertus {
       const y = next(layer.mlpNorm);
       const up = linear(y, layer.up);
       this.done(y);
-      const activated = xielu(up, layer.alphaP, layer.alphaN, constants);
+      const activated = layer.activate(up);
       this.done(up);
       delta = linear(activated, layer.down);
       this.done(activated);

@@ -2,7 +2,7 @@
 //
 // FLOPs follow appendix D of the Apertus report (spec section 2.3): per sequence of s tokens and layer
 //   q 2sd(hk); k, v 2sd(gk) each; scores 2hs^2k; QK-norm 4s(h+g)k; softmax 3hs^2; mixing 2hs^2k; out 2s(hk)d;
-//   MLP 2s(2df); two RMSNorms 4sd each; plus logits 2sdV; training costs three times the forward pass.
+//   MLP 2s(2df), with a gate 2s(3df); two RMSNorms 4sd each; plus logits 2sdV; training costs three times the forward pass.
 // (h query heads, g key/value heads, k head width, d hidden, f feed-forward). Checked: 70B x 15T tokens = 6.74e24.
 //
 // Does not: measure; bench/ does.
@@ -13,6 +13,9 @@ import { parameterSpecs } from './apertus.ts';
 export function parameterCount(model: ModelRecipe): number {
   return parameterSpecs(model).reduce((sum, { shape }) => sum + shape.reduce((product, n) => product * n, 1), 0);
 }
+
+/** Matrices of [F, D] in one MLP: up and down, and the gate of SwiGLU. */
+const mlpMatrices = ({ activation }: ModelRecipe): number => (activation === 'swiglu' ? 3 : 2);
 
 /** FLOPs of one forward pass over one sequence of `s` tokens. */
 export function forwardFlops(model: ModelRecipe, s: number): number {
@@ -25,7 +28,7 @@ export function forwardFlops(model: ModelRecipe, s: number): number {
     3 * h * s * s +
     2 * h * s * s * k +
     2 * s * h * k * d +
-    2 * s * (2 * d * f) +
+    2 * s * (mlpMatrices(model) * d * f) +
     2 * (4 * s * d);
   return layers * layer + 2 * s * d * V;
 }
@@ -50,9 +53,9 @@ export function trainingMemory(model: ModelRecipe, B: number, T: number, moments
   const { layers, hidden: d, intermediate: f, heads: h, kvHeads: g, headDim: k } = model;
   const N = B * T;
   const weights = 4 * parameterCount(model);
-  // Per layer and token: two normed inputs, two residual sums, qkv, rotated q and k, mixed heads, up, activated,
-  // and the row statistics; then the final residual, its norm and its gradient.
-  const perLayer = 4 * d + (h + 2 * g) * k + (h + g) * k + h * k + 2 * f + 2 + 2 * h + g;
+  // Per layer and token: two normed inputs, two residual sums, qkv, rotated q and k, mixed heads, up (and
+  // gate), activated, and the row statistics; then the final residual, its norm and its gradient.
+  const perLayer = 4 * d + (h + 2 * g) * k + (h + g) * k + h * k + mlpMatrices(model) * f + 2 + 2 * h + g;
   const activations = 4 * N * (layers * perLayer + 4 * d);
   const optimizer = moments * weights;
   return { weights, gradients: weights, optimizer, activations, total: 2 * weights + optimizer + activations };

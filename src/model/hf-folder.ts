@@ -98,7 +98,7 @@ export function saveHfFolder(dir: string, model: Apertus, options: SaveOptions):
     shape,
     values: parameters.valuesOf(name),
   }));
-  for (let i = 0; i < config.layers; i++) {
+  for (let i = 0; i < config.layers && config.activation === 'xielu'; i++) {
     const at = `model.layers.${i}.mlp.act_fn`;
     tensors.push({ name: `${at}.beta`, shape: [], values: Float32Array.of(config.xieluBeta) });
     tensors.push({ name: `${at}.eps`, shape: [], values: Float32Array.of(config.xieluEps) });

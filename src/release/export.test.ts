@@ -294,3 +294,17 @@ test('an input that was replaced since is refused', async () => {
   const again = releaseModel({ dir: join(scratch, 'release-3'), recipe, inputs, engine, log: silentLog });
   await assert.rejects(again, (error) => error instanceof UserError && /origin of the release/.test(error.message));
 });
+
+test('a model with another activation is refused: nobody else could load it', async () => {
+  const compared = { ...recipe, model: { ...recipe.model, activation: 'relu2' as const } };
+  const model = new Apertus(engine, modelConfig(compared.model), { gradients: false });
+  const other = await stage('pretrain-relu2', 'model', { tokenizer }, facts, (dir) =>
+    saveHfFolder(join(dir, 'model'), model, { dtype: 'float32', eosTokenId: 2 }),
+  );
+  const dir = join(scratch, 'release-relu2');
+  await assert.rejects(
+    releaseModel({ dir, recipe: compared, inputs: { documents, tokenizer, base: other }, engine, log: silentLog }),
+    (error) => error instanceof UserError && /relu2[\s\S]*xielu/.test(`${error.found} ${error.expected}`),
+  );
+  assert.ok(!readdirSync(scratch).includes('release-relu2'));
+});

@@ -7,6 +7,7 @@
 import { copyFileSync, existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeFileAtomic, writeJsonAtomic } from '../base/atomic.ts';
+import { UserError } from '../base/errors.ts';
 import type { Log } from '../base/progress.ts';
 import { type Recipe, recipePart } from '../base/recipe.ts';
 import { runStage, type StageResult } from '../base/stage.ts';
@@ -61,6 +62,7 @@ export async function releaseModel(options: ReleaseOptions): Promise<StageResult
       const chats = evidence.chats;
       const engine = options.engine ?? new Engine(defaultBackend());
       const model = loadHfFolder(join(inputs.chat ?? inputs.base, 'model'), engine, { gradients: false });
+      refuseComparison(model.config.activation);
       saveHfFolder(into, model, { dtype: part.dtype, eosTokenId: chats ? ASSISTANT_END : EOS });
       writeJsonAtomic(join(into, 'generation_config.json'), generationConfig(chats));
       for (const file of readdirSync(inputs.tokenizer)) {
@@ -90,6 +92,16 @@ export async function releaseModel(options: ReleaseOptions): Promise<StageResult
         artefacts: provenance.artefacts.length,
       };
     },
+  });
+}
+
+/** An Apertus with another activation is a comparison: no other program could load the folder. */
+function refuseComparison(activation: Recipe['model']['activation']): void {
+  if (activation === 'xielu') return;
+  throw new UserError('a model with another activation cannot be released', {
+    found: `model.activation ${activation}`,
+    expected: 'xielu, as programs that load Apertus know it',
+    next: 'leave the part "release" out of a recipe that compares activations',
   });
 }
 
