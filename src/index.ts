@@ -122,5 +122,6 @@ export {
   traceDocument,
   type TrainingTrace,
 } from './commands/trace-document.ts';
-export { type Plan, planRecipe, planText } from './commands/plan.ts';
+export { type Plan, planRecipe } from './commands/plan-recipe.ts';
+export { planText } from './commands/plan-text.ts';
 export { type DoctorReport, doctorText, examineMachine } from './commands/doctor.ts';

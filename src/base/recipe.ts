@@ -317,7 +317,8 @@ const hardwareSchema = z.strictObject({
   /** Measured or expected throughput. */
   tokensPerSecondPerDevice: z.number().positive(),
   wattsPerDevice: z.number().positive().nullable().default(null),
-  tokens: z.number().positive(),
+  /** Of the whole run, for recipes without `pretrain` (null: those of pretraining). */
+  tokens: z.number().positive().nullable().default(null),
 });
 
 export const recipeSchema = z.strictObject({
