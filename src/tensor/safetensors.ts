@@ -87,6 +87,16 @@ export class SafetensorsFile {
     return out;
   }
 
+  /** Reads elements [first, first + into.length) of a float32 tensor, so that a range costs no more than itself. */
+  readPart(name: string, first: number, into: Float32Array): void {
+    const info = this.tensors.get(name);
+    if (info?.dtype !== 'F32') throw new UserError(`${this.path} has no float32 tensor ${name}`);
+    const [from, to] = info.data_offsets;
+    if (first < 0 || from + (first + into.length) * 4 > to)
+      throw new Error(`safetensors: asked for ${into.length} values of ${name} from ${first}, has ${(to - from) / 4}`);
+    this.readBytes(new Uint8Array(into.buffer, into.byteOffset, into.byteLength), from + first * 4);
+  }
+
   close(): void {
     closeSync(this.file);
   }
@@ -190,6 +200,27 @@ export interface NewTensor {
   readonly values: Float32Array;
 }
 
+/** What comes before the data of a file: the length of the header and the header, for tensors in the given order. */
+export function safetensorsHead(
+  tensors: readonly Pick<NewTensor, 'name' | 'shape'>[],
+  dtype: Dtype,
+  metadata: Readonly<Record<string, string>>,
+): Buffer {
+  const header: Record<string, unknown> = { __metadata__: metadata };
+  let offset = 0;
+  for (const { name, shape } of tensors) {
+    const bytes = shape.reduce((product, dimension) => product * dimension, dtype === 'F32' ? 4 : 2);
+    header[name] = { dtype, shape, data_offsets: [offset, offset + bytes] };
+    offset += bytes;
+  }
+  // The header is padded with spaces so that the data starts at a multiple of 8.
+  let text = JSON.stringify(header);
+  text += ' '.repeat((8 - (Buffer.byteLength(text) % 8)) % 8);
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(Buffer.byteLength(text)));
+  return Buffer.concat([length, Buffer.from(text, 'utf8')]);
+}
+
 /** Writes tensors in the given order as float32 or bfloat16 (nearest even), atomically. */
 export function writeSafetensors(
   path: string,
@@ -198,23 +229,10 @@ export function writeSafetensors(
   backend: Backend,
   metadata: Readonly<Record<string, string>> = { format: 'pt' },
 ): void {
-  const header: Record<string, unknown> = { __metadata__: metadata };
-  let offset = 0;
-  for (const { name, shape, values } of tensors) {
-    const bytes = values.length * (dtype === 'F32' ? 4 : 2);
-    header[name] = { dtype, shape, data_offsets: [offset, offset + bytes] };
-    offset += bytes;
-  }
-  // The header is padded with spaces so that the data starts at a multiple of 8.
-  let text = JSON.stringify(header);
-  text += ' '.repeat((8 - (Buffer.byteLength(text) % 8)) % 8);
-  const head = Buffer.alloc(8);
-  head.writeBigUInt64LE(BigInt(Buffer.byteLength(text)));
   const aside = `${path}.partial`;
   const file = openSync(aside, 'w');
   try {
-    writeAll(file, head);
-    writeAll(file, Buffer.from(text, 'utf8'));
+    writeAll(file, safetensorsHead(tensors, dtype, metadata));
     for (const { values } of tensors) {
       if (dtype === 'F32') {
         writeAll(file, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
