@@ -1,0 +1,107 @@
+// What a checkpoint is: its folder, its files, and the numbers in `checkpoint.json`.
+//
+// `checkpoints/step-000000200/` holds `weights.safetensors`, one `optimizer-00000-of-00002.safetensors` per rank and
+// `checkpoint.json`, written last. Weights, moments and these numbers are all a run needs: data follows from the place
+// in its order, random numbers from seed and place, so there is no generator or reader whose state would be saved.
+//
+// Does not: read or write tensors (checkpoint-reader.ts, checkpoint-commit.ts).
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import type { Json } from '../base/json.ts';
+
+export const checkpointFormat = 'belay-checkpoint-2';
+export const stateName = 'checkpoint.json';
+export const weightsName = 'weights.safetensors';
+/** Names the folder of the newest checkpoint that was committed, for people and other programs. */
+export const latestName = 'latest';
+
+const count = z.int().min(0);
+
+/** A file of a checkpoint. */
+const fileSchema = z.object({ path: z.string(), sha256: z.string(), bytes: count });
+export type CheckpointFile = z.infer<typeof fileSchema>;
+
+export const checkpointStateSchema = z.object({
+  format: z.literal(checkpointFormat),
+  /** Steps taken, and samples (sequences) consumed by the run, skipped ones included. */
+  step: count,
+  samples: count,
+  /** Which phase, and samples consumed in it. */
+  phase: count,
+  phaseSamples: count,
+  /** Whether the phase is complete with this step. */
+  phaseEnd: z.boolean(),
+  /** Of the recipe: names every random stream of the run. */
+  seed: z.int(),
+  /** Dispatch target and precision whose bits the run has. */
+  target: z.string(),
+  compute: z.enum(['float32', 'bfloat16']),
+  /** Loss of the last step. */
+  loss: z.number(),
+  /** Ranges [from, to) of samples that guards left out. */
+  skipped: z.array(z.tuple([count, count])),
+  /** What the guards remember. */
+  guard: z.custom<Json>((value) => value !== undefined),
+  /** Attempt and number of ranks that saved it; it loads on any number. */
+  attempt: count,
+  ranks: count,
+  files: z.array(fileSchema),
+});
+export type CheckpointState = z.infer<typeof checkpointStateSchema>;
+/** What the loop says at a save; the writer knows the rest. */
+export type NewCheckpointState = Omit<CheckpointState, 'format' | 'files' | 'attempt' | 'ranks'>;
+
+/** What is saved of an optimizer: the moments of elements [from, to) of the flat parameter buffer. */
+export interface SavedOptimizer {
+  readonly from: number;
+  readonly to: number;
+  /** Steps it has taken. */
+  step: number;
+  /** Moments by name, to - from elements each. */
+  readonly state: ReadonlyMap<string, Float32Array>;
+}
+
+/** Which checkpoints stay when a newer one is committed. */
+export interface Retention {
+  /** The newest so many, at least one ... */
+  readonly keepLast: number;
+  /** ... each one whose step divides by this ... */
+  readonly keepEverySteps: number | null;
+  /** ... and the last one of each phase. */
+  readonly keepPhaseEnds: boolean;
+}
+
+/** `step-000000200` */
+export function folderName(step: number): string {
+  return `step-${String(step).padStart(9, '0')}`;
+}
+
+/** The step of a folder's name. */
+export function stepOf(folder: string): number {
+  return Number(/step-(\d{9})/.exec(folder)?.[1] ?? Number.NaN);
+}
+
+/** `optimizer-00000-of-00002.safetensors` */
+export function optimizerName(rank: number, ranks: number): string {
+  return `optimizer-${String(rank).padStart(5, '0')}-of-${String(ranks).padStart(5, '0')}.safetensors`;
+}
+
+/** Checkpoint folders below `dir`, newest first; neither what is being saved nor what was set aside. */
+export function checkpointFolders(dir: string): string[] {
+  return foldersLike(dir, /^step-\d{9}$/);
+}
+
+/** Folders that were set aside: damaged ones, and those that a rollback left behind; newest first. */
+export function asideFolders(dir: string): string[] {
+  return foldersLike(dir, /^step-\d{9}\.(damaged|abandoned)$/);
+}
+
+function foldersLike(dir: string, pattern: RegExp): string[] {
+  if (!existsSync(dir)) return [];
+  return readdirSync(dir)
+    .filter((name) => pattern.test(name))
+    .sort()
+    .reverse()
+    .map((name) => join(dir, name));
+}
