@@ -1,9 +1,9 @@
 // TensorBoard event files: scalars by step, written record by record, read back, and cut after a resume.
 //
-// A file is a series of TFRecords: length (8 bytes, little endian), masked CRC-32C of the length, data, masked CRC-32C of
-// the data; mask(c) = rotate right by 15 + 0xa282ead8. Data is a protobuf message `Event` {wall_time = 1: double,
-// step = 2: int64, file_version = 3: string, summary = 5, session_log = 7}; a summary holds values {tag = 1: string,
-// simple_value = 2: float}. Sources: tensorflow/core/lib/io/record_writer.cc and the protos of TensorBoard.
+// A file is a series of TFRecords: length (8 bytes, little endian), masked CRC-32C of the length, data, masked
+// CRC-32C of the data; mask(c) = rotate right by 15 + 0xa282ead8. Data is a protobuf message `Event` {wall_time = 1:
+// double, step = 2: int64, file_version = 3: string, summary = 5, session_log = 7}; a summary holds values {tag = 1:
+// string, simple_value = 2: float}. Sources: tensorflow/core/lib/io/record_writer.cc and the protos of TensorBoard.
 //
 // One writer per file and one file per attempt. A file begins with its version and a session log START that names the
 // first step to come: a TensorBoard that is open meanwhile forgets what it has from that step on.
@@ -37,7 +37,7 @@ export interface ScalarPoint {
 export interface EventFileOptions {
   /** Goes to the end of the file's name. */
   readonly suffix?: string;
-  /** The first step that will be written (1 by default): a TensorBoard that is open forgets what it has from there on. */
+  /** The first step to come (1 by default): a TensorBoard that is open forgets what it has from there on. */
   readonly firstStep?: number;
 }
 
@@ -108,9 +108,9 @@ export function readEventFiles(dir: string): ScalarPoint[] {
 }
 
 /**
- * Drops what lies beyond `lastStep` from every event file in a folder, and torn tails. Files are replaced atomically and
- * never removed: a TensorBoard that is open would not read a later file that got the name of an earlier one. No writer
- * may be open. Doing it again changes nothing.
+ * Drops what lies beyond `lastStep` from every event file in a folder, and torn tails. Files are replaced atomically
+ * and never removed: a TensorBoard that is open would not read a later file that got the name of an earlier one. No
+ * writer may be open. Doing it again changes nothing.
  */
 export function cutEventFiles(dir: string, lastStep: number): void {
   if (!existsSync(dir)) return;
@@ -166,7 +166,7 @@ function record(data: Uint8Array): Buffer {
   return out;
 }
 
-/** Whole records of a file. After a broken length nothing can be found any more; a record with broken data is left out. */
+/** Whole records of a file; one with broken data is left out, and after a broken length nothing can be found. */
 function* records(file: Buffer): Generator<{ readonly data: Buffer; readonly whole: Buffer }> {
   for (let at = 0; at + headBytes + tailBytes <= file.length; ) {
     const length = Number(file.readBigUInt64LE(at));
@@ -179,8 +179,8 @@ function* records(file: Buffer): Generator<{ readonly data: Buffer; readonly who
   }
 }
 
-// Protobuf: a field is a varint key (number * 8 + wire type) and a value; types here are varint 0, 8 bytes 1, bytes 2,
-// 4 bytes 5.
+// Protobuf: a field is a varint key (number * 8 + wire type) and a value; types here are varint 0, 8 bytes 1, bytes
+// 2, 4 bytes 5.
 
 function varint(value: number): Buffer {
   if (!Number.isSafeInteger(value) || value < 0) throw new Error(`event file: got ${value}, expected a whole number`);

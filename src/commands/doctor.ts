@@ -9,9 +9,9 @@ import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { buildCommand } from '@stricli/core';
 import { packageRoot, version } from '../base/version.ts';
-import type { Compute } from '../tensor/backend.ts';
 import { nativeBackend, nativeStatus } from '../tensor/backend-native.ts';
 import { selectedBackend } from '../tensor/backend-select.ts';
+import { measurePeak } from '../train/telemetry.ts';
 
 export interface Check {
   readonly name: string;
@@ -62,8 +62,8 @@ export function examineMachine(): DoctorReport {
     available,
     why,
     runs: backend.name === 'cpu' && backend.target === name,
-    peakFloat32: available ? peakOf(name, 'float32') : null,
-    peakBfloat16: available ? peakOf(name, 'bfloat16') : null,
+    peakFloat32: available ? measurePeak(nativeBackend({ target: name }), 'float32') : null,
+    peakBfloat16: available ? measurePeak(nativeBackend({ target: name }), 'bfloat16') : null,
   }));
   const disk = statfsSync(process.cwd());
   const memory = { totalBytes: totalmem(), freeBytes: freemem() };
@@ -89,23 +89,6 @@ export function examineMachine(): DoctorReport {
     checks,
     healthy: checks.every(({ state }) => state !== 'missing'),
   };
-}
-
-/** Best of a few short rounds of independent multiply-adds on all threads. */
-function peakOf(target: string, compute: Compute): number {
-  const backend = nativeBackend({ target });
-  let iterations = 1000;
-  let best = 0;
-  const end = performance.now() + 200;
-  do {
-    const start = performance.now();
-    const operations = backend.peak(compute, iterations);
-    const seconds = (performance.now() - start) / 1000;
-    // Shorter rounds measure the start of the threads, longer ones what else the machine does.
-    if (seconds < 0.0003) iterations *= 4;
-    else best = Math.max(best, operations / seconds);
-  } while (performance.now() < end || best === 0);
-  return best;
 }
 
 function checkNode(): Check {

@@ -1,16 +1,17 @@
-// The guard: decides for every step, before its update, whether to apply it, compute it again, pass it over, or go back.
+// The guard: judges every step before its update: apply it, compute it again, pass it over, go back, or stop.
 //
-// Numbers that are not finite are seen before the update, so the weights are still good: the step is computed again (what
-// a flipped bit did does not come again; computing is deterministic, so anything else does), then passed over. A jump is
-// a loss above usual + spikeFactor x sigma, both taken robustly from the last accepted ones (`limit` below); it too is
-// computed again first. A jump that stays for `patience` steps sends the run back to before it began; the run is replayed
-// to there, and the batches around the beginning are passed over. Sources: PaLM (Chowdhery et al., 2022, section 5.1) for
-// going back about 100 steps and passing over 200-500 batches, which cured all of some 20 spikes, and for the finding
-// that no batch is bad in itself; OLMo-core's skip-step optimizer for 6 sigma over the last 128 steps, silent before
-// max(20, half) of them; Megatron-LM's rerun machine for computing again to tell hardware from data.
+// Numbers that are not finite are seen before the update, so the weights are still good: the step is computed again
+// (what a flipped bit did does not come again; computing is deterministic, so anything else does), then passed over.
+// A jump is a loss above usual + spikeFactor x sigma, both taken robustly from the last accepted ones (`limit`
+// below); it too is computed again first. A jump that stays for `patience` steps sends the run back to before it
+// began; the run is replayed to there, and the batches around the beginning are passed over. Sources: PaLM (Chowdhery
+// et al., 2022, section 5.1) for going back about 100 steps and passing over 200-500 batches, which cured all of some
+// 20 spikes, and for the finding that no batch is bad in itself; OLMo-core's skip-step optimizer for 6 sigma over the
+// last 128 steps, silent before max(20, half) of them; Megatron-LM's rerun machine for computing again to tell
+// hardware from data.
 //
-// Decisions follow from losses and norms alone, which are the same on all ranks, and so are the decisions. A gradient norm
-// that jumps is only reported: clipping bounds what it can do.
+// Decisions follow from losses and norms alone, which are the same on all ranks, and so are the decisions. A gradient
+// norm that jumps is only reported: clipping bounds what it can do.
 //
 // Does not: load, replay or skip; the loop does. Knows no time and no file.
 import { z } from 'zod';
@@ -68,8 +69,9 @@ export type Verdict = VerdictFields &
     /** No update; the samples count as consumed. */
     | { readonly kind: 'skip' }
     /**
-     * Load the newest checkpoint at or before `toStep` (0: the initial weights), drop later ones, replay to `toStep`, pass
-     * over the steps from `skipFromStep` to `skipToStep` (`skips` says so), go on. The guard itself goes on as it is.
+     * Load the newest checkpoint at or before `toStep` (0: the initial weights), drop later ones, replay to `toStep`,
+     * pass over the steps from `skipFromStep` to `skipToStep` (`skips` says so), go on. The guard itself goes on as
+     * it is.
      */
     | {
         readonly kind: 'rollback';
@@ -265,9 +267,10 @@ export class LossGuard {
   }
 
   /**
-   * What is usual now, and from where on a number is a jump; undefined while there are too few. Usual is the median of the
-   * last quarter of the window. Sigma comes from differences of neighbours (their median absolute value, scaled for normal
-   * noise), which know nothing of the trend: early in a run the fall within a window is larger than the noise.
+   * What is usual now, and from where on a number is a jump; undefined while there are too few. Usual is the median
+   * of the last quarter of the window. Sigma comes from differences of neighbours (their median absolute value,
+   * scaled for normal noise), which know nothing of the trend: early in a run the fall within a window is larger than
+   * the noise.
    */
   private limit(
     values: GuardState['losses'],

@@ -80,7 +80,7 @@ test('a resume writes no step twice, with or without a cut before', () => {
   assert.deepEqual(losses, [1, 2, 3, 4, 105, 106, 107, 108, 109, 110, 0]);
 });
 
-test('killed with signal 9 while it writes, both files are whole up to the torn tail and the next attempt goes on', async () => {
+test('killed with -9 while it writes: both files are whole up to the torn tail, the next attempt goes on', async () => {
   const dir = folder();
   const compiled = import.meta.url.endsWith('.js');
   const at = (...path: string[]): string =>

@@ -1,8 +1,8 @@
 // The numbers of a training run, written once: metrics.jsonl for programs and people, tb/ for TensorBoard.
 //
-// One table says what a number is called in each. A step is written at most once: whatever an earlier attempt left from
-// the first written step on is cut off before. Tags are those of Apertus' Megatron-LM where it logs the same number (spec
-// section 3.3), so that curves of both can be laid over each other.
+// One table says what a number is called in each. A step is written at most once: whatever an earlier attempt left
+// from the first written step on is cut off before. Tags are those of Apertus' Megatron-LM where it logs the same
+// number (spec section 3.3), so that curves of both can be laid over each other.
 //
 // Does not: measure; telemetry.ts and the loop do.
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, writeSync } from 'node:fs';
