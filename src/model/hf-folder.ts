@@ -4,7 +4,7 @@
 // expected tensor must be there once with the expected shape, and nothing else: a folder of another architecture is
 // refused rather than half loaded.
 //
-// Does not: convert from Megatron's layout; handle tokenizers.
+// Does not: convert from Megatron's layout (megatron-convert.ts); handle tokenizers.
 import { existsSync, mkdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
@@ -32,21 +32,8 @@ export function loadHfFolder(dir: string, engine: Engine, options: { readonly gr
       expected: 'a Hugging Face folder: config.json and model.safetensors (or its shards and index)',
     });
   }
-  const files = openWeights(dir);
+  const { where, close } = openHfWeights(dir);
   try {
-    const where = new Map<string, SafetensorsFile>();
-    for (const file of files) {
-      for (const name of file.tensors.keys()) {
-        const other = where.get(name);
-        if (other) {
-          throw new UserError(`${dir} holds ${name} twice`, {
-            found: `in ${basename(other.path)} and ${basename(file.path)}`,
-            expected: 'every weight in one shard',
-          });
-        }
-        where.set(name, file);
-      }
-    }
     const config = withConstants(fromHfConfig(readJson(configPath), configPath), where, engine);
     const model = new Apertus(engine, config, options);
     const missing = model.parameters.slices.filter(({ name }) => !where.has(name)).map(({ name }) => name);
@@ -77,7 +64,7 @@ export function loadHfFolder(dir: string, engine: Engine, options: { readonly gr
     }
     return model;
   } finally {
-    for (const file of files) file.close();
+    close();
   }
 }
 
@@ -105,29 +92,75 @@ export function saveHfFolder(dir: string, model: Apertus, options: SaveOptions):
   }
   tensors.sort((a, b) => (a.name < b.name ? -1 : 1));
   const bytes = (tensor: NewTensor): number => tensor.values.length * (dtype === 'F32' ? 4 : 2);
-  const shards: NewTensor[][] = [[]];
+  writeJsonAtomic(join(dir, 'config.json'), toHfConfig(config, options));
+  for (const shard of hfShards(tensors, bytes, options.shardBytes)) {
+    writeSafetensors(join(dir, shard.file), shard.tensors, dtype, engine.backend);
+  }
+  writeHfIndex(dir, tensors, bytes, options.shardBytes);
+}
+
+/** Files of a Hugging Face folder and the tensors each one holds, in the given order. */
+export function hfShards<T>(
+  tensors: readonly T[],
+  bytes: (tensor: T) => number,
+  shardBytes = defaultShardBytes,
+): { readonly file: string; readonly tensors: readonly T[] }[] {
+  const shards: T[][] = [[]];
   let filled = 0;
   for (const tensor of tensors) {
-    if (filled > 0 && filled + bytes(tensor) > (options.shardBytes ?? defaultShardBytes)) {
+    if (filled > 0 && filled + bytes(tensor) > shardBytes) {
       shards.push([]);
       filled = 0;
     }
     shards.at(-1)?.push(tensor);
     filled += bytes(tensor);
   }
-  writeJsonAtomic(join(dir, 'config.json'), toHfConfig(config, options));
-  if (shards.length === 1) {
-    writeSafetensors(join(dir, single), tensors, dtype, engine.backend);
-    return;
-  }
+  const digits = (n: number): string => String(n).padStart(5, '0');
+  return shards.map((shard, i) => ({
+    file: shards.length === 1 ? single : `model-${digits(i + 1)}-of-${digits(shards.length)}.safetensors`,
+    tensors: shard,
+  }));
+}
+
+/** The index that several files need; one file needs none. */
+export function writeHfIndex<T extends { readonly name: string }>(
+  dir: string,
+  tensors: readonly T[],
+  bytes: (tensor: T) => number,
+  shardBytes?: number,
+): void {
+  const shards = hfShards(tensors, bytes, shardBytes);
+  if (shards.length === 1) return;
   const weightMap: Record<string, string> = {};
-  for (const [i, shard] of shards.entries()) {
-    const name = `model-${String(i + 1).padStart(5, '0')}-of-${String(shards.length).padStart(5, '0')}.safetensors`;
-    writeSafetensors(join(dir, name), shard, dtype, engine.backend);
-    for (const tensor of shard) weightMap[tensor.name] = name;
-  }
+  for (const shard of shards) for (const { name } of shard.tensors) weightMap[name] = shard.file;
   const total = tensors.reduce((sum, tensor) => sum + bytes(tensor), 0);
   writeJsonAtomic(join(dir, index), { metadata: { total_size: total }, weight_map: weightMap });
+}
+
+/** The open weight files of a folder, by name of the tensor; a UserError where two hold the same. Close them. */
+export function openHfWeights(dir: string): {
+  readonly where: ReadonlyMap<string, SafetensorsFile>;
+  readonly close: () => void;
+} {
+  const files = openWeights(dir);
+  const close = (): void => {
+    for (const file of files) file.close();
+  };
+  const where = new Map<string, SafetensorsFile>();
+  for (const file of files) {
+    for (const name of file.tensors.keys()) {
+      const other = where.get(name);
+      if (other) {
+        close();
+        throw new UserError(`${dir} holds ${name} twice`, {
+          found: `in ${basename(other.path)} and ${basename(file.path)}`,
+          expected: 'every weight in one shard',
+        });
+      }
+      where.set(name, file);
+    }
+  }
+  return { where, close };
 }
 
 function openWeights(dir: string): SafetensorsFile[] {

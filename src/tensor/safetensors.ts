@@ -1,7 +1,8 @@
 // safetensors files: 8-byte little-endian header length, JSON header, raw little-endian data.
 //
-// Reading maps names to positions and fetches one tensor at a time; a file that is truncated, overlaps itself or lies
-// about sizes is refused with what is wrong. Writing goes aside, is flushed and renamed.
+// Reading maps names to positions and fetches one tensor, or a stretch of its bytes, at a time; a file that is truncated,
+// overlaps itself or lies about sizes is refused with what is wrong. Writing goes aside, is flushed and renamed; with
+// SafetensorsWriter no tensor needs to be in memory whole.
 //
 // Does not: know models; model/hf-folder.ts does.
 import { closeSync, fstatSync, fsyncSync, openSync, readSync, renameSync, writeSync } from 'node:fs';
@@ -89,12 +90,19 @@ export class SafetensorsFile {
 
   /** Reads elements [first, first + into.length) of a float32 tensor, so that a range costs no more than itself. */
   readPart(name: string, first: number, into: Float32Array): void {
+    if (this.tensors.get(name)?.dtype !== 'F32') throw new UserError(`${this.path} has no float32 tensor ${name}`);
+    this.readStored(name, first * 4, new Uint8Array(into.buffer, into.byteOffset, into.byteLength));
+  }
+
+  /** Reads `into.length` bytes of a tensor as they are stored, from its byte `from` on. */
+  readStored(name: string, from: number, into: Uint8Array): void {
     const info = this.tensors.get(name);
-    if (info?.dtype !== 'F32') throw new UserError(`${this.path} has no float32 tensor ${name}`);
-    const [from, to] = info.data_offsets;
-    if (first < 0 || from + (first + into.length) * 4 > to)
-      throw new Error(`safetensors: asked for ${into.length} values of ${name} from ${first}, has ${(to - from) / 4}`);
-    this.readBytes(new Uint8Array(into.buffer, into.byteOffset, into.byteLength), from + first * 4);
+    if (!info) throw new UserError(`${this.path} has no tensor ${name}`);
+    const [start, end] = info.data_offsets;
+    if (from < 0 || start + from + into.length > end) {
+      throw new Error(`safetensors: bytes ${from}..${from + into.length} of ${name}, which has ${end - start}`);
+    }
+    this.readBytes(into, start + from);
   }
 
   close(): void {
@@ -206,19 +214,10 @@ export function safetensorsHead(
   dtype: Dtype,
   metadata: Readonly<Record<string, string>>,
 ): Buffer {
-  const header: Record<string, unknown> = { __metadata__: metadata };
-  let offset = 0;
-  for (const { name, shape } of tensors) {
-    const bytes = shape.reduce((product, dimension) => product * dimension, dtype === 'F32' ? 4 : 2);
-    header[name] = { dtype, shape, data_offsets: [offset, offset + bytes] };
-    offset += bytes;
-  }
-  // The header is padded with spaces so that the data starts at a multiple of 8.
-  let text = JSON.stringify(header);
-  text += ' '.repeat((8 - (Buffer.byteLength(text) % 8)) % 8);
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(Buffer.byteLength(text)));
-  return Buffer.concat([length, Buffer.from(text, 'utf8')]);
+  return headOf(
+    tensors.map(({ name, shape }) => ({ name, shape, dtype })),
+    metadata,
+  );
 }
 
 /** Writes tensors in the given order as float32 or bfloat16 (nearest even), atomically. */
@@ -229,25 +228,99 @@ export function writeSafetensors(
   backend: Backend,
   metadata: Readonly<Record<string, string>> = { format: 'pt' },
 ): void {
-  const aside = `${path}.partial`;
-  const file = openSync(aside, 'w');
+  const writer = new SafetensorsWriter(
+    path,
+    tensors.map(({ name, shape }) => ({ name, shape, dtype })),
+    metadata,
+  );
   try {
-    writeAll(file, safetensorsHead(tensors, dtype, metadata));
     for (const { values } of tensors) {
       if (dtype === 'F32') {
-        writeAll(file, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+        writer.write(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
       } else {
         const rounded = new Uint16Array(values.length);
         backend.toBf16(values.length, values, rounded);
-        writeAll(file, new Uint8Array(rounded.buffer));
+        writer.write(new Uint8Array(rounded.buffer));
       }
     }
-    fsyncSync(file);
+    writer.commit();
   } finally {
-    closeSync(file);
+    writer.close();
   }
-  renameSync(aside, path);
-  syncFolder(dirname(path));
+}
+
+/** A tensor of a file to come: its bytes follow. */
+export interface DeclaredTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** Any dtype that readers know: F32, BF16, F16, F64, ... */
+  readonly dtype: string;
+}
+
+/** Bytes of a tensor of this dtype and shape. */
+export function tensorBytes({ dtype, shape }: Pick<DeclaredTensor, 'dtype' | 'shape'>): number {
+  const width = Object.hasOwn(bytesOf, dtype) ? (bytesOf[dtype] as number) : undefined;
+  if (width === undefined) throw new Error(`safetensors: no dtype ${dtype}`);
+  return shape.reduce((product, dimension) => product * dimension, width);
+}
+
+/** A safetensors file in the making: the header is known at once, the bytes come one after the other. */
+export class SafetensorsWriter {
+  private readonly path: string;
+  private readonly file: number;
+  private readonly bytes: number;
+  private written = 0;
+  private open = true;
+
+  /** Begins `<path>.partial`; tensors are declared in the order of their bytes. */
+  constructor(
+    path: string,
+    tensors: readonly DeclaredTensor[],
+    metadata: Readonly<Record<string, string>> = { format: 'pt' },
+  ) {
+    this.path = path;
+    this.bytes = tensors.reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
+    this.file = openSync(`${path}.partial`, 'w');
+    writeAll(this.file, headOf(tensors, metadata));
+  }
+
+  /** The next bytes of the data part. */
+  write(bytes: Uint8Array): void {
+    this.written += bytes.length;
+    if (this.written > this.bytes) throw new Error(`safetensors: more than the declared ${this.bytes} bytes`);
+    writeAll(this.file, bytes);
+  }
+
+  /** Flushes the file and gives it its name; an error unless every declared byte came. */
+  commit(): void {
+    if (this.written !== this.bytes) throw new Error(`safetensors: ${this.written} of ${this.bytes} bytes came`);
+    fsyncSync(this.file);
+    this.close();
+    renameSync(`${this.path}.partial`, this.path);
+    syncFolder(dirname(this.path));
+  }
+
+  /** Gives the file back; without `commit` before it, the `.partial` file stays as it is. */
+  close(): void {
+    if (this.open) closeSync(this.file);
+    this.open = false;
+  }
+}
+
+function headOf(tensors: readonly DeclaredTensor[], metadata: Readonly<Record<string, string>>): Buffer {
+  const header: Record<string, unknown> = { __metadata__: metadata };
+  let offset = 0;
+  for (const tensor of tensors) {
+    const bytes = tensorBytes(tensor);
+    header[tensor.name] = { dtype: tensor.dtype, shape: tensor.shape, data_offsets: [offset, offset + bytes] };
+    offset += bytes;
+  }
+  // The header is padded with spaces so that the data starts at a multiple of 8.
+  let text = JSON.stringify(header);
+  text += ' '.repeat((8 - (Buffer.byteLength(text) % 8)) % 8);
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(Buffer.byteLength(text)));
+  return Buffer.concat([length, Buffer.from(text, 'utf8')]);
 }
 
 function writeAll(file: number, bytes: Uint8Array): void {
