@@ -48,6 +48,10 @@ const verbs: Readonly<Record<string, Verb>> = {
     brief: 'make the folder that others can load, with its papers',
     load: async () => (await import('./commands/release.ts')).command,
   },
+  convert: {
+    brief: "weights between Hugging Face folders and Megatron's layout",
+    load: async () => (await import('./commands/convert.ts')).command,
+  },
   generate: {
     brief: 'continue a prompt',
     load: async () => (await import('./commands/generate.ts')).command,

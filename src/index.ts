@@ -71,6 +71,9 @@ export {
 } from './model/arithmetic.ts';
 export { fromHfConfig, type ModelConfig, modelConfig, toHfConfig } from './model/config.ts';
 export { loadHfFolder, saveHfFolder, type SaveOptions } from './model/hf-folder.ts';
+export { type ConvertOptions, type ConvertResult, convertWeights } from './model/megatron-convert.ts';
+export { type MegatronFolder, openMegatronFolder } from './model/megatron-folder.ts';
+export { type MegatronSplit, type MegatronTensor, megatronTensors, paddedVocabulary } from './model/megatron-layout.ts';
 
 // train: the loop
 export { train, type TrainingBatch, type TrainingData, type TrainOptions, type TrainResult } from './train/loop.ts';

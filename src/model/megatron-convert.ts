@@ -42,7 +42,7 @@ export interface ConvertResult {
   readonly files: number;
   readonly tensors: number;
   readonly bytes: number;
-  /** Of the Megatron side; null from one Hugging Face layout to another never happens. */
+  /** How the Megatron folder is cut; from one split to another that of the new one. */
   readonly split: MegatronSplit;
   /** Rows of Megatron's embedding, padding included. */
   readonly vocabularyRows: number;
@@ -171,7 +171,7 @@ function hfFiles(config: ModelConfig, source: WeightSource, options: ConvertOpti
     const whole: Part = { name, row: 0, rows, col: 0, cols, repeats: false };
     return { name, shape, dtype: source.dtype(name), content: [whole] };
   });
-  for (let layer = 0; layer < config.layers; layer++) {
+  for (let layer = 0; layer < config.layers && config.activation === 'xielu'; layer++) {
     const at = `model.layers.${layer}.mlp.act_fn`;
     const dtype = source.dtype(`${at}.alpha_p`);
     // Megatron has them fixed (activations.py); a Hugging Face folder stores them.

@@ -78,13 +78,16 @@ function attention(mixed: Rows, qWeight: Float32Array, kWeight: Float32Array, st
       for (let t = 0; t < T; t++) {
         const query = rotate(rmsNorm(slot(t, q), qWeight), t);
         const first = Math.max(...starts.filter((start) => start <= t));
-        const scores = keys.slice(first, t + 1).map((key) => key.reduce((sum, k, i) => sum + k * (query[i] as number), 0));
+        const scores = keys
+          .slice(first, t + 1)
+          .map((key) => key.reduce((sum, k, i) => sum + k * (query[i] as number), 0));
         const largest = Math.max(...scores) / Math.sqrt(hd);
         const weights = scores.map((score) => Math.exp(score / Math.sqrt(hd) - largest));
         const total = weights.reduce((sum, weight) => sum + weight, 0);
         for (const [j, weight] of weights.entries()) {
           for (let i = 0; i < hd; i++) {
-            (joined[t] as Float64Array)[(g * perGroup + q) * hd + i]! += (weight / total) * (values[first + j]?.[i] as number);
+            (joined[t] as Float64Array)[(g * perGroup + q) * hd + i]! +=
+              (weight / total) * (values[first + j]?.[i] as number);
           }
         }
       }
@@ -158,7 +161,9 @@ test('a forward pass over Megatron shards gives the logits of transformers', () 
     close(h, inside.read(`layer${layer}.out`, backend), `layer ${layer}, MLP`);
   }
   const last = stages[pp - 1] as SafetensorsFile[];
-  const final = h.map((row) => rmsNorm(row, (last[0] as SafetensorsFile).read('decoder.final_layernorm.weight', backend)));
+  const final = h.map((row) =>
+    rmsNorm(row, (last[0] as SafetensorsFile).read('decoder.final_layernorm.weight', backend)),
+  );
   const perRank = last.map((shard) => project(final, shard.read('output_layer.weight', backend)));
   const logits = final.map((_, t) => Float64Array.from(perRank.flatMap((rank) => [...(rank[t] as Float64Array)])));
   assert.equal(perRank[1]?.[0]?.length, V / tp);

@@ -9,7 +9,7 @@
 // stages are numbered as in transformer_layer.py, get_transformer_layer_offset; the vocabulary is padded as in
 // megatron/training/tokenizer/tokenizer.py, _vocab_size_with_padding.
 //
-// Does not: read or write files; know biases, tied embeddings, gated or expert layers, which Apertus does not have.
+// Does not: read or write files; know biases, tied embeddings or expert layers, which Apertus does not have.
 import { UserError } from '../base/errors.ts';
 import type { ModelRecipe } from '../base/recipe.ts';
 
@@ -163,14 +163,15 @@ function layerTensors(
     });
     qkv.push(rows('q_proj', group * perGroup, perGroup), rows('k_proj', group, 1), rows('v_proj', group, 1));
   }
-  const up: Part = {
-    name: `${at}.mlp.up_proj.weight`,
+  const gated = model.activation === 'swiglu';
+  const mlpRows = (hf: string): Part => ({
+    name: `${at}.mlp.${hf}.weight`,
     row: (tensorRank * F) / tp,
     rows: F / tp,
     col: 0,
     cols: D,
     repeats: false,
-  };
+  });
   return [
     vector('self_attention.linear_qkv.layer_norm_weight', 'attention_layernorm.weight', D),
     { name: 'self_attention.linear_qkv.weight', shape: [((H + 2 * K) * hd) / tp, D], parts: qkv },
@@ -182,9 +183,17 @@ function layerTensors(
       parts: columns('self_attn.o_proj.weight', H * hd),
     },
     vector('mlp.linear_fc1.layer_norm_weight', 'feedforward_layernorm.weight', D),
-    { name: 'mlp.linear_fc1.weight', shape: [F / tp, D], parts: [up] },
-    vector('mlp.activation_func.alpha_p', 'mlp.act_fn.alpha_p', 1),
-    vector('mlp.activation_func.alpha_n', 'mlp.act_fn.alpha_n', 1),
+    {
+      name: 'mlp.linear_fc1.weight',
+      shape: [((gated ? 2 : 1) * F) / tp, D],
+      parts: [...(gated ? [mlpRows('gate_proj')] : []), mlpRows('up_proj')],
+    },
+    ...(model.activation === 'xielu'
+      ? [
+          vector('mlp.activation_func.alpha_p', 'mlp.act_fn.alpha_p', 1),
+          vector('mlp.activation_func.alpha_n', 'mlp.act_fn.alpha_n', 1),
+        ]
+      : []),
     { name: 'mlp.linear_fc2.weight', shape: [D, F / tp], parts: columns('mlp.down_proj.weight', F) },
   ];
 }
