@@ -1,7 +1,8 @@
 // The bridge: the only file that knows both Node-API and kernels.h.
 //
 // Exports targets(), load(target) -> an object with one function per kernel, setThreads(n), threads(),
-// allocate(bytes) and compiler. Every function reads its arguments, checks kinds, lengths, strides, offsets
+// allocate(bytes) and compiler, and the message layer of native/comm/ as functions that begin with comm. Every function
+// reads its arguments, checks kinds, lengths, strides, offsets
 // (64-bit, saturating) and the values of ids, labels, positions and ranges, and only then calls the kernel: the
 // kernels trust their caller, JavaScript may pass anything, and nothing it passes may crash the process.
 // Messages read `op: what, got X, expected Y`, as in src/tensor/checks.ts.
@@ -19,8 +20,13 @@
 #include <sys/mman.h>
 
 #include <cmath>
+#include <memory>
 #include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
 
+#include "comm/group.h"
 #include "kernels.h"
 
 namespace {
@@ -159,6 +165,37 @@ class Arguments {
   }
   Ints ints(const char *name) { return array<int32_t>(name, napi_int32_array, "Int32Array", false); }
   Halves halves(const char *name) { return array<uint16_t>(name, napi_uint16_array, "Uint16Array", false); }
+
+  Array<double> doubles(const char *name) {
+    return array<double>(name, napi_float64_array, "Float64Array", false);
+  }
+  // The bytes of a Float32Array or a Uint8Array.
+  Array<char> bytes(const char *name) {
+    napi_typedarray_type kind;
+    bool isArray = false;
+    napi_value v = at < most ? values[at] : values[most - 1];
+    if (good && napi_is_typedarray(env, v, &isArray) == napi_ok && isArray &&
+        napi_get_typedarray_info(env, v, &kind, nullptr, nullptr, nullptr, nullptr) == napi_ok &&
+        kind == napi_float32_array) {
+      Floats values = floats(name);
+      Array<char> out;
+      out.name = name;
+      out.data = reinterpret_cast<char *>(values.data);
+      out.length = values.length * 4;
+      out.isNull = values.isNull;
+      return out;
+    }
+    return array<char>(name, napi_uint8_array, "Float32Array or Uint8Array", false);
+  }
+
+  std::string text(const char *name) {
+    napi_value v = next();
+    char text[256] = "";
+    size_t length = 0;
+    if (!good) return "";
+    if (napi_get_value_string_utf8(env, v, text, sizeof text, &length) != napi_ok) refuseKind(name, v, "a string");
+    return good ? std::string(text, length) : "";
+  }
 
   // Three arguments: data, offset, stride.
   Matrix matrix(const char *name) {
@@ -917,6 +954,186 @@ napi_value allocate(napi_env env, napi_callback_info info) {
   return none;
 }
 
+// --- the message layer: native/comm/ ------------------------------------------------------------------------------
+
+namespace comm = belay::comm;
+
+// Groups by the number that JavaScript knows them by, with the environment that opened them.
+struct OpenGroup {
+  napi_env env;
+  std::shared_ptr<comm::Group> group;
+};
+std::mutex groupsMutex;
+std::unordered_map<int64_t, OpenGroup> groups;
+int64_t nextGroup = 1;
+
+napi_value addGroup(napi_env env, std::shared_ptr<comm::Group> group) {
+  std::lock_guard<std::mutex> lock(groupsMutex);
+  groups[nextGroup] = {env, std::move(group)};
+  return numberOf(env, static_cast<double>(nextGroup++));
+}
+
+// The group that the first argument names; null, with an exception, where it is closed.
+std::shared_ptr<comm::Group> groupOf(Arguments *a) {
+  int64_t id = a->size("group");
+  if (!a->ok()) return nullptr;
+  std::lock_guard<std::mutex> lock(groupsMutex);
+  auto found = groups.find(id);
+  if (found != groups.end()) return found->second.group;
+  a->refuse("group", "%lld", static_cast<long long>(id), "%s", "an open group");
+  return nullptr;
+}
+
+// An environment ends: its groups go without a goodbye, so that peers know that this was no orderly end.
+void leaveGroups(void *env) {
+  std::vector<std::shared_ptr<comm::Group>> own;
+  {
+    std::lock_guard<std::mutex> lock(groupsMutex);
+    for (auto at = groups.begin(); at != groups.end();) {
+      if (at->second.env == static_cast<napi_env>(env)) {
+        own.push_back(at->second.group);
+        at = groups.erase(at);
+      } else {
+        ++at;
+      }
+    }
+  }
+  for (auto &group : own) group->close(false);
+}
+
+// commOpen(rank, world, address, secret, heartbeatMs, sameHost) -> group, listening on a port of that address.
+napi_value commOpen(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "commOpen", 6);
+  comm::MeshOptions options;
+  int64_t rank = a.size("rank"), world = a.size("world", 65536);
+  options.bind = a.text("address");
+  Array<char> secret = a.bytes("secret");
+  options.heartbeatMs = a.size("heartbeatMs", 1e9);
+  options.sameHost = a.flag("sameHost") != 0;
+  a.need(secret, static_cast<int64_t>(sizeof options.secret));
+  if (a.ok() && rank >= world)
+    a.refuse("rank", "%lld", static_cast<long long>(rank), "less than world = %lld", static_cast<long long>(world));
+  if (options.heartbeatMs < 4) a.refuse("heartbeatMs", "%lld", static_cast<long long>(options.heartbeatMs), "%s", "4 or more");
+  if (!a.ok()) return nullptr;
+  options.rank = static_cast<int>(rank);
+  options.world = static_cast<int>(world);
+  memcpy(options.secret, secret.data, sizeof options.secret);
+  std::string why;
+  std::shared_ptr<comm::Group> group = comm::openMesh(options, &why);
+  if (group != nullptr) return addGroup(env, std::move(group));
+  napi_throw_error(env, nullptr, why.c_str());
+  return nullptr;
+}
+
+// commPort(group) -> the port it listens on.
+napi_value commPort(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "commPort", 1);
+  std::shared_ptr<comm::Group> group = groupOf(&a);
+  return group == nullptr ? nullptr : numberOf(env, group->port());
+}
+
+int64_t peerArgument(Arguments *a, const comm::Group *group) {
+  int64_t peer = a->size("peer");
+  if (a->ok() && group != nullptr && (peer >= group->world || peer == group->rank))
+    a->refuse("peer", "%lld", static_cast<long long>(peer), "another rank of %d, not %d", group->world, group->rank);
+  return peer;
+}
+
+// commConnect(group, peer, address, port): begins to connect; commPeer says what became of it.
+napi_value commConnect(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "commConnect", 4);
+  std::shared_ptr<comm::Group> group = groupOf(&a);
+  int64_t peer = peerArgument(&a, group.get());
+  std::string address = a.text("address");
+  int64_t port = a.size("port", 65535);
+  if (a.ok()) group->connect(static_cast<int>(peer), address, static_cast<int>(port));
+  return nullptr;
+}
+
+// commPeer(group, peer) -> {state, why}.
+napi_value commPeer(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "commPeer", 2);
+  std::shared_ptr<comm::Group> group = groupOf(&a);
+  int64_t peer = peerArgument(&a, group.get());
+  if (!a.ok()) return nullptr;
+  std::string why;
+  comm::PeerState state = group->peer(static_cast<int>(peer), &why);
+  napi_value out;
+  if (napi_create_object(env, &out) != napi_ok) return nullptr;
+  napi_set_named_property(env, out, "state", stringOf(env, comm::peerStateName(state)));
+  napi_set_named_property(env, out, "why", stringOf(env, why.c_str()));
+  return out;
+}
+
+// commSeal(group): all are here; nobody else is let in.
+napi_value commSeal(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "commSeal", 1);
+  std::shared_ptr<comm::Group> group = groupOf(&a);
+  if (group != nullptr) group->seal();
+  return nullptr;
+}
+
+// commPost(group, sending, peer, tag, data) -> transfer. The caller keeps data alive until it ended.
+napi_value commPost(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "commPost", 5);
+  std::shared_ptr<comm::Group> group = groupOf(&a);
+  bool sending = a.flag("sending") != 0;
+  int64_t peer = peerArgument(&a, group.get());
+  int64_t tag = a.size("tag", 4294967295.0);
+  Array<char> data = a.bytes("data");
+  if (!a.ok()) return nullptr;
+  uint64_t id = group->post(sending, static_cast<int>(peer), static_cast<uint32_t>(tag), data.data,
+                            static_cast<size_t>(data.length));
+  return numberOf(env, static_cast<double>(id));
+}
+
+// commWait(group, transfers, timeoutMs) -> {state: 'done' | 'pending' | 'lost' | 'wrong', ...}; blocks, for ever where
+// timeoutMs is below 0.
+napi_value commWait(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "commWait", 3);
+  std::shared_ptr<comm::Group> group = groupOf(&a);
+  Array<double> ids = a.doubles("transfers");
+  double timeoutMs = a.number("timeoutMs");
+  if (!a.ok()) return nullptr;
+  comm::Outcome outcome = group->wait(ids.data, static_cast<size_t>(ids.length), timeoutMs);
+  using State = comm::Outcome::State;
+  const char *state = outcome.state == State::done      ? "done"
+                      : outcome.state == State::pending ? "pending"
+                      : outcome.state == State::lost    ? "lost"
+                                                        : "wrong";
+  napi_value out;
+  if (napi_create_object(env, &out) != napi_ok) return nullptr;
+  napi_set_named_property(env, out, "state", stringOf(env, state));
+  if (outcome.state == State::lost) {
+    napi_set_named_property(env, out, "rank", numberOf(env, outcome.loss.rank));
+    napi_set_named_property(env, out, "how", stringOf(env, comm::howName(outcome.loss.how)));
+    napi_set_named_property(env, out, "reporter", numberOf(env, outcome.loss.reporter));
+    napi_set_named_property(env, out, "seconds", numberOf(env, outcome.loss.seconds));
+    napi_set_named_property(env, out, "detail", stringOf(env, outcome.loss.detail.c_str()));
+  } else if (outcome.state == State::wrong) {
+    napi_set_named_property(env, out, "peer", numberOf(env, outcome.peer));
+    napi_set_named_property(env, out, "tag", numberOf(env, outcome.tag));
+    napi_set_named_property(env, out, "came", numberOf(env, static_cast<double>(outcome.came)));
+    napi_set_named_property(env, out, "expected", numberOf(env, static_cast<double>(outcome.expected)));
+  }
+  return out;
+}
+
+// commClose(group): leaves in good order; no memory of a transfer is touched after it.
+napi_value commClose(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "commClose", 1);
+  std::shared_ptr<comm::Group> group = groupOf(&a);
+  if (group == nullptr) return nullptr;
+  group->close(true);
+  std::lock_guard<std::mutex> lock(groupsMutex);
+  for (auto at = groups.begin(); at != groups.end(); ++at) {
+    if (at->second.group != group) continue;
+    groups.erase(at);
+    break;
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 NAPI_MODULE_INIT() {
@@ -925,6 +1142,7 @@ NAPI_MODULE_INIT() {
     environments++;
   }
   napi_add_env_cleanup_hook(env, leave, nullptr);
+  napi_add_env_cleanup_hook(env, leaveGroups, env);
   const struct {
     const char *name;
     napi_callback call;
@@ -932,7 +1150,15 @@ NAPI_MODULE_INIT() {
                    {"targets", targets},
                    {"setThreads", setThreads},
                    {"threads", threads},
-                   {"allocate", allocate}};
+                   {"allocate", allocate},
+                   {"commOpen", commOpen},
+                   {"commPort", commPort},
+                   {"commConnect", commConnect},
+                   {"commPeer", commPeer},
+                   {"commSeal", commSeal},
+                   {"commPost", commPost},
+                   {"commWait", commWait},
+                   {"commClose", commClose}};
   for (const auto &entry : functions) {
     napi_value function;
     if (napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.call, nullptr, &function) != napi_ok)

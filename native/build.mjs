@@ -99,6 +99,9 @@ const hash = (...parts) => {
   return sum.digest('hex');
 };
 
+/** Paths of the files in a folder; none where there is no such folder. */
+const filesIn = (folder) => (existsSync(folder) ? readdirSync(folder).sort() : []).map((name) => join(folder, name));
+
 /** A hash of everything that the library is made from. */
 function sourcesHash() {
   const files = readdirSync(native, { recursive: true }).filter((name) => /\.(cpp|h|inl|mjs)$/.test(name));
@@ -166,16 +169,18 @@ async function main() {
     const names = unknown.map(targetOf).join(', ');
     console.error(`belay: ${compiler.program} does not know the instructions of ${names}; built without. ${newer}`);
   }
-  const folder = join(native, 'cpu');
-  const parts = existsSync(folder) ? readdirSync(folder).sort() : [];
-  const sources = parts
-    .filter((name) => name.endsWith('.cpp') && !unknown.includes(name))
-    .map((name) => join(folder, name));
+  const parts = ['cpu', 'comm'].flatMap((folder) => filesIn(join(native, folder)));
+  const sources = parts.filter((file) => file.endsWith('.cpp') && !unknown.includes(basename(file)));
   sources.push(join(native, 'addon.cpp'));
   // native/cpu/dispatch.cpp says of these that they were not built.
   const without = isX86 ? unknown.map((file) => `-DBELAY_NO_${targetOf(file).toUpperCase()}`) : [];
-  const included = parts.filter((name) => /\.(h|inl)$/.test(name)).map((name) => join(folder, name));
-  const context = hash(compiler.version, ...[...included, join(native, 'kernels.h')].map((file) => readFileSync(file)));
+  // Kernels include nothing of comm/, so its headers compile none of them again.
+  const contextOf = (source) => {
+    const folder = basename(dirname(source));
+    const headers = parts.filter((file) => /\.(h|inl)$/.test(file));
+    const included = headers.filter((file) => folder === 'native' || basename(dirname(file)) === folder);
+    return hash(compiler.version, ...[...included, join(native, 'kernels.h')].map((file) => readFileSync(file)));
+  };
 
   const objects = [];
   const waiting = [];
@@ -190,7 +195,7 @@ async function main() {
       '-c',
       source,
     ];
-    const stamp = hash(context, args.join(' '), readFileSync(source));
+    const stamp = hash(contextOf(source), args.join(' '), readFileSync(source));
     objects.push({ object, stamp });
     if (stampOf(object) !== stamp) waiting.push({ source, object, stamp, args });
   }

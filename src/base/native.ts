@@ -31,7 +31,53 @@ export interface NativeModule {
   allocate(bytes: number): ArrayBuffer | null;
   /** The compiler that built it. */
   readonly compiler: string;
+
+  /** A group of processes (native/comm/) that listens on a numeric address; throws an Error that says why not. */
+  commOpen(
+    rank: number,
+    world: number,
+    address: string,
+    secret: Uint8Array,
+    heartbeatMs: number,
+    sameHost: boolean,
+  ): number;
+  commPort(group: number): number;
+  /** Begins to connect; commPeer says what became of it. */
+  commConnect(group: number, peer: number, address: string, port: number): void;
+  commPeer(group: number, peer: number): { readonly state: CommPeerState; readonly why: string };
+  /** Nobody else is let in. */
+  commSeal(group: number): void;
+  /** Starts a transfer; the caller keeps `data` alive until it ended. */
+  commPost(group: number, sending: boolean, peer: number, tag: number, data: Float32Array | Uint8Array): number;
+  /** Blocks the thread until all are done, one failed or the time is up; below 0: for ever. */
+  commWait(group: number, transfers: Float64Array, timeoutMs: number): CommOutcome;
+  commClose(group: number): void;
 }
+
+export type CommPeerState = 'none' | 'connecting' | 'open' | 'refused' | 'left' | 'lost';
+
+/** How a peer was lost: native/comm/group.h. */
+export type CommLoss = 'closed' | 'silent' | 'left' | 'garbled' | 'unreadable' | 'transport' | 'gone';
+
+export type CommOutcome =
+  | { readonly state: 'done' | 'pending' }
+  | {
+      readonly state: 'lost';
+      readonly rank: number;
+      readonly how: CommLoss;
+      /** The rank that told us, -1 where we noticed ourselves. */
+      readonly reporter: number;
+      /** Of silence. */
+      readonly seconds: number;
+      readonly detail: string;
+    }
+  | {
+      readonly state: 'wrong';
+      readonly peer: number;
+      readonly tag: number;
+      readonly came: number;
+      readonly expected: number;
+    };
 
 export type NativeLibrary =
   | { readonly path: string; readonly module: NativeModule }
