@@ -9,30 +9,32 @@ import { Engine } from '../src/tensor/tensor.ts';
 import { Random } from '../src/base/rng.ts';
 import { Apertus } from '../src/model/apertus.ts';
 import { Optimizer } from '../src/optim/optimizer.ts';
-import { takeStep } from '../src/train/loop.ts';
+import { Stepper } from '../src/train/step.ts';
 import { type StepSizes, stepModel } from './train-step.ts';
 
 const compute = (process.env['BELAY_BENCH_COMPUTE'] ?? 'float32') as Compute;
 const backend = nativeBackend({ threads: 2 });
 const answer = (value: unknown): void => void process.stdout.write(`${JSON.stringify(value)}\n`);
-let run: (() => number) | undefined;
+let run: (() => Promise<number>) | undefined;
 
 for await (const line of createInterface({ input: process.stdin })) {
   if (!run) {
     run = prepare(JSON.parse(line) as StepSizes);
-    run();
+    await run();
     answer({ ready: backend.target });
   } else if (line === 'peak') {
     const started = performance.now();
     const flops = backend.peak(compute, 1_500_000);
     answer([flops / ((performance.now() - started) / 1000)]);
   } else {
-    answer(Array.from({ length: Number(line.split(' ')[1]) }, run));
+    const times: number[] = [];
+    for (let i = Number(line.split(' ')[1]); i > 0; i--) times.push(await run());
+    answer(times);
   }
 }
 
 /** A step over random tokens; AdamW and clipping at 1 as the peer does. */
-function prepare(sizes: StepSizes): () => number {
+function prepare(sizes: StepSizes): () => Promise<number> {
   const { B, T, V } = sizes;
   const model = new Apertus(new Engine(backend, compute), stepModel(sizes));
   model.initialise(0);
@@ -50,10 +52,12 @@ function prepare(sizes: StepSizes): () => number {
     lo: Int32Array.from({ length: N }, (_, n) => row(n)),
     hi: Int32Array.from({ length: N }, (_, n) => n + 1),
   };
-  const batches = [{ batch, labels: ids(), lossMask: new Float32Array(N).fill(1) }];
-  return () => {
+  const rows = { batch, labels: ids(), lossMask: new Float32Array(N).fill(1) };
+  const stepper = new Stepper(model, optimizer, 1);
+  return async () => {
     const started = performance.now();
-    takeStep(model, batches, 1e-3, optimizer, 1);
+    const gradients = await stepper.gradients({ rows: () => rows }, { first: 0, batchSize: B, microBatchSize: null });
+    stepper.update(gradients, 1e-3, 1);
     return performance.now() - started;
   };
 }

@@ -76,7 +76,9 @@ export { type MegatronFolder, openMegatronFolder } from './model/megatron-folder
 export { type MegatronSplit, type MegatronTensor, megatronTensors, paddedVocabulary } from './model/megatron-layout.ts';
 
 // train: the loop
-export { train, type TrainingBatch, type TrainingData, type TrainOptions, type TrainResult } from './train/loop.ts';
+export { Curriculum, curriculumOf, type CurriculumPlan, type Phase } from './train/curriculum.ts';
+export { train, type TrainOptions, type TrainResult } from './train/loop.ts';
+export { Stepper, type TrainingBatch, type TrainingData } from './train/step.ts';
 export { RunControl } from './train/control.ts';
 
 // generate: sampling and scoring

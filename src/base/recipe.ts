@@ -165,6 +165,29 @@ const batchRampSchema = z.strictObject({
   samples: count,
 });
 
+/** When a step is a bad one, and what to do then (train/guard.ts, with its sources). */
+const guardSchema = z.strictObject({
+  /** Sigmas above what is usual that make a jump of loss or gradient norm; null: only what is not finite counts. */
+  spikeFactor: z.number().positive().nullable().default(6),
+  /** Accepted steps that are remembered: sigma is taken over all of them, what is usual over the last quarter. */
+  window: z.int().min(20).default(128),
+  /** Steps that a jump of the loss may last. */
+  patience: count.default(10),
+  /** How often a suspicious step is computed again. */
+  maxRetries: z.int().min(0).default(1),
+  /** Steps within a window that may be passed over because they are not finite; one more and the run goes back. */
+  maxSkips: z.int().min(0).default(3),
+  /** Times the run may go back within ten windows; then it stops. */
+  maxRollbacks: z.int().min(0).default(3),
+  /** Batches passed over before the step in which a jump was first seen (twice as many each time it comes again) ... */
+  skipBefore: z.int().min(0).default(32),
+  /** ... and after the one in which the decision fell. */
+  skipAfter: z.int().min(0).default(96),
+});
+export type GuardRecipe = Readonly<z.output<typeof guardSchema>>;
+/** The guard of recipes that say nothing about it. */
+export const guardDefaults: GuardRecipe = guardSchema.parse({});
+
 /** A learning rate of a phase's own, over the samples of that phase. */
 const phaseRateSchema = z.strictObject({
   peak: z.number().positive(),
@@ -263,6 +286,7 @@ const pretrainSchema = z.strictObject({
   validateEverySteps: z.int().min(0).default(0),
   /** Steps between norms per parameter in the metrics (0: never). */
   normsEverySteps: z.int().min(0).default(100),
+  guard: guardSchema.prefault({}),
   /** The curriculum: stretches with data, lengths and rates of their own; none: one phase with the data `train`. */
   phases: z.array(phaseSchema).default([]),
 });

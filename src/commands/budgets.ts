@@ -4,22 +4,30 @@
 import { duration } from '../base/progress.ts';
 import { modelConfig } from '../model/config.ts';
 import { type Budget, measureBudget } from '../train/budget.ts';
-import type { TrainingData } from '../train/loop.ts';
+import type { Curriculum } from '../train/curriculum.ts';
+import type { TrainingData } from '../train/step.ts';
 import { makeEngine } from './engine.ts';
 import type { Run } from './run-folder.ts';
 
-/** Sets `steps` of a part of the recipe that names minutes. `data(steps)` gives batches like the run's; they are closed. */
-export function chooseSteps(run: Run, part: 'pretrain' | 'sft', data: (steps: number) => TrainingData): void {
+/** What a training of so many steps would read. */
+export interface Probe {
+  readonly curriculum: Curriculum;
+  readonly data: TrainingData;
+}
+
+/** Sets `steps` of a part of the recipe that names minutes. `probe(steps)` is like the run; its data are closed. */
+export async function chooseSteps(run: Run, part: 'pretrain' | 'sft', probe: (steps: number) => Probe): Promise<void> {
   const recipe = run.recipe[part];
   if (!recipe || recipe.steps !== null || recipe.minutes === null) return;
   const { minutes } = recipe;
   const engine = makeEngine(recipe.compute, run.log);
-  const probe = data(100);
+  const { curriculum, data } = probe(100);
   let budget: Budget;
   try {
-    budget = measureBudget(engine, modelConfig(run.recipe.model), probe, recipe.optimizer, minutes);
+    const config = modelConfig(run.recipe.model);
+    budget = await measureBudget(engine, config, curriculum, data, recipe.optimizer, minutes);
   } finally {
-    probe.close?.();
+    data.close?.();
   }
   engine.memory.trim();
   run.log.line(

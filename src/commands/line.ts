@@ -4,7 +4,7 @@
 // stage whose part is missing from the recipe is left out (a recipe without `sft` releases the base model).
 //
 // Does not: do a stage's work; each lives in its own room or file.
-import type { Recipe } from '../base/recipe.ts';
+import type { Recipe, SftRecipe } from '../base/recipe.ts';
 import type { StageResult } from '../base/stage.ts';
 import { writeManifest } from '../base/manifest.ts';
 import type { Json } from '../base/json.ts';
@@ -18,6 +18,7 @@ import type { Apertus } from '../model/apertus.ts';
 import { loadHfFolder } from '../model/hf-folder.ts';
 import { makeConversations } from '../posttrain/conversations-stage.ts';
 import { releaseModel } from '../release/export.ts';
+import { curriculumOf } from '../train/curriculum.ts';
 import { trainTokenizer } from '../tokenizer/train-stage.ts';
 import { chooseSteps } from './budgets.ts';
 import { makeEngine } from './engine.ts';
@@ -25,7 +26,7 @@ import { memorisationStage } from './memorisation-stage.ts';
 import { pretrainData, pretrainStage } from './pretrain-stage.ts';
 import { writeReport } from './report.ts';
 import { lockName, planName, type Run, type StageName, stageFolders } from './run-folder.ts';
-import { readSftData, sftStage } from './sft-stage.ts';
+import { readSftData, sftCurriculum, sftStage } from './sft-stage.ts';
 import { announce, timed } from './stages.ts';
 
 interface LineStage {
@@ -81,7 +82,12 @@ const stages: { readonly [name in StageName]: LineStage } = {
     isIn: (recipe) => recipe.pretrain !== undefined,
     run: async (run) => {
       const { pretrain, seed } = run.recipe;
-      if (pretrain) chooseSteps(run, 'pretrain', (steps) => pretrainData(run.folder('tokens'), pretrain, seed, steps));
+      if (pretrain) {
+        await chooseSteps(run, 'pretrain', (steps) => {
+          const curriculum = curriculumOf(pretrain, seed, steps);
+          return { curriculum, data: pretrainData(run.folder('tokens'), pretrain, curriculum.at(0).phase) };
+        });
+      }
       return await pretrainStage(run, () => quickValidation(run));
     },
   },
@@ -104,7 +110,11 @@ const stages: { readonly [name in StageName]: LineStage } = {
     run: async (run) => {
       if (run.recipe.sft?.steps !== null) return await sftStage(run);
       const rows = await readSftData(run);
-      chooseSteps(run, 'sft', () => rows);
+      const { sft, seed } = run.recipe;
+      await chooseSteps(run, 'sft', (steps) => ({
+        curriculum: sftCurriculum(sft as SftRecipe, seed, steps),
+        data: rows,
+      }));
       return await sftStage(run, rows);
     },
   },

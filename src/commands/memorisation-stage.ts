@@ -29,8 +29,8 @@ import { Apertus } from '../model/apertus.ts';
 import { modelConfig } from '../model/config.ts';
 import { Tokenizer } from '../tokenizer/bpe.ts';
 import { EOS } from '../tokenizer/special-tokens.ts';
+import { Curriculum } from '../train/curriculum.ts';
 import { train } from '../train/loop.ts';
-import { scheduleOf } from '../train/plan.ts';
 import { makeEngine } from './engine.ts';
 import type { Run } from './run-folder.ts';
 import { announce } from './stages.ts';
@@ -130,19 +130,26 @@ async function sideRun(
   const model = new Apertus(engine, modelConfig({ ...recipe.model, vocabularySize: run.recipe.model.vocabularySize }));
   model.initialise(seed);
   const rule = goldfish ? recipe.goldfish : null;
+  const peak = recipe.peakLearningRate;
+  const rate = {
+    peak,
+    final: 0,
+    initial: 0,
+    warmup: 0.1,
+    cooldown: 0.3,
+    decay: 'WSD',
+    cooldownShape: '1-sqrt',
+  } as const;
   const masks = { goldfish: rule, documentMask: true, eodLossMask: true };
-  const data = tokenData({ path, sequenceLength, seed, ...masks }, steps, batchSize);
   await train({
     model,
-    data,
-    steps,
-    schedule: scheduleOf({ peakLearningRate: recipe.peakLearningRate, warmup: 0.1, cooldown: 0.3 }, steps, batchSize),
+    openData: ({ samples }) => tokenData({ path, sequenceLength, seed, samples, ...masks }),
+    curriculum: new Curriculum({ sequenceLength, batchSize, shards: 1, seed, steps, rate }),
+    seed,
     optimizer: { name: 'adamw', beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1 },
     gradientClip: 1,
-    checkpointEverySteps: steps,
-    keepCheckpoints: 1,
     log: run.log,
     label: `memorisation, ${goldfish ? 'goldfish' : 'standard'} loss, seed ${seed}`,
-  }).finally(() => data.close?.());
+  });
   return { goldfish, seed, results: probeModel(evaluatedModel(model), probes) };
 }

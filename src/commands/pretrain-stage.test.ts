@@ -8,6 +8,7 @@ import { openFiles } from '../../test/open-files.ts';
 import { silentLog } from '../base/progress.ts';
 import { parseRecipe, type PretrainRecipe } from '../base/recipe.ts';
 import { MegatronWriter } from '../corpus/megatron.ts';
+import { curriculumOf } from '../train/curriculum.ts';
 import { chooseSteps } from './budgets.ts';
 import { pretrainData } from './pretrain-stage.ts';
 import { Run } from './run-folder.ts';
@@ -29,14 +30,18 @@ test('measuring minutes, and data that are closed, leave no token file open', as
   );
   const file = join(dir, 'train.bin');
   const pretrain = recipe.pretrain as PretrainRecipe;
-  const data = pretrainData(dir, pretrain, recipe.seed, 3);
-  assert.equal(data.step(2).length, 1);
+  const { phase } = curriculumOf(pretrain, recipe.seed, 3).at(0);
+  const data = pretrainData(dir, pretrain, phase);
+  assert.equal((await data.rows(4, 2)).labels.length, 16);
   if (process.platform === 'linux') assert.ok((await openFiles(file)) > 0);
   data.close?.();
   assert.equal(await openFiles(file), 0);
 
   const run = new Run(dir, recipe, recipe, {}, { out: dir, log: silentLog });
-  chooseSteps(run, 'pretrain', (steps) => pretrainData(dir, pretrain, recipe.seed, steps));
+  await chooseSteps(run, 'pretrain', (steps) => {
+    const curriculum = curriculumOf(pretrain, recipe.seed, steps);
+    return { curriculum, data: pretrainData(dir, pretrain, curriculum.at(0).phase) };
+  });
   assert.ok((run.recipe.pretrain?.steps ?? 0) > 0);
   assert.equal(await openFiles(file), 0);
 });

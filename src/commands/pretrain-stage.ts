@@ -11,7 +11,9 @@ import { Apertus } from '../model/apertus.ts';
 import { parameterCount, trainingFlopsPerToken } from '../model/arithmetic.ts';
 import { modelConfig } from '../model/config.ts';
 import { saveHfFolder } from '../model/hf-folder.ts';
-import { runFiles, train, type TrainingData } from '../train/loop.ts';
+import { curriculumOf, type Phase } from '../train/curriculum.ts';
+import { runFiles, train } from '../train/loop.ts';
+import type { TrainingData } from '../train/step.ts';
 import type { PretrainRecipe } from '../base/recipe.ts';
 import { EOS } from '../tokenizer/special-tokens.ts';
 import { makeEngine } from './engine.ts';
@@ -19,16 +21,13 @@ import type { Run } from './run-folder.ts';
 import { announce, trainingOf, whatMakesBits } from './stages.ts';
 import { tokenData } from './token-data.ts';
 
-/** The batches of pretraining. */
-export function pretrainData(tokensDir: string, recipe: PretrainRecipe, seed: number, steps: number): TrainingData {
-  const { sequenceLength, batchSize, microBatchSize, goldfish, documentMask, eodLossMask } = recipe;
+/** The rows of a phase of pretraining. */
+export function pretrainData(tokensDir: string, recipe: PretrainRecipe, phase: Phase): TrainingData {
+  const { goldfish, eodLossMask } = recipe;
+  const { sequenceLength, seed, documentMask } = phase;
+  const samples = phase.dataStart + phase.samples;
   const path = join(tokensDir, 'train');
-  return tokenData(
-    { path, sequenceLength, seed, goldfish, documentMask, eodLossMask },
-    steps,
-    batchSize,
-    microBatchSize ?? batchSize,
-  );
+  return tokenData({ path, sequenceLength, seed, samples, goldfish, documentMask, eodLossMask });
 }
 
 /** Pretrains the model of the run. `validation` is asked, when the stage really runs, for what measures a model on the way. */
@@ -38,7 +37,7 @@ export async function pretrainStage(
 ): Promise<StageResult> {
   const recipe = recipePart(run.recipe, 'pretrain');
   const { model: sizes, seed } = run.recipe;
-  const steps = recipe.steps as number;
+  const curriculum = curriculumOf(recipe, seed);
   return await runStage({
     dir: run.folder('pretrain'),
     kind: 'model',
@@ -53,17 +52,26 @@ export async function pretrainStage(
       const model = new Apertus(engine, modelConfig(sizes));
       model.initialise(seed);
       const validate = await validation();
-      const data = pretrainData(run.folder('tokens'), recipe, seed, steps);
       const result = await train({
         dir,
         model,
-        data,
-        ...trainingOf(run, recipe, steps),
-        keepCheckpoints: recipe.keepCheckpoints,
+        openData: (phase) => pretrainData(run.folder('tokens'), recipe, phase),
+        ...trainingOf(run, recipe, curriculum),
+        saving: {
+          everySteps: recipe.checkpointEverySteps,
+          meanSecondsBetweenFailures: recipe.meanHoursBetweenFailures * 3600,
+          retention: {
+            keepLast: recipe.keepCheckpoints,
+            keepEverySteps: recipe.keepEverySteps,
+            keepPhaseEnds: recipe.keepPhaseEnds,
+          },
+        },
+        guard: recipe.guard,
+        normsEverySteps: recipe.normsEverySteps,
         label: 'pretrain',
         validateEverySteps: recipe.validateEverySteps,
         ...(validate ? { validate: () => validate(model) } : {}),
-      }).finally(() => data.close?.());
+      });
       saveHfFolder(join(dir, 'model'), model, { dtype: 'float32', eosTokenId: EOS });
       return {
         parameters: parameterCount(sizes),

@@ -3,12 +3,13 @@
 // Does not: make conversations; posttrain/conversations-stage.ts does.
 import { join } from 'node:path';
 import type { Json } from '../base/json.ts';
-import { recipePart } from '../base/recipe.ts';
+import { recipePart, type SftRecipe } from '../base/recipe.ts';
 import { runStage, type StageResult } from '../base/stage.ts';
 import { loadHfFolder, saveHfFolder } from '../model/hf-folder.ts';
 import { type SftData, sftData } from '../posttrain/sft.ts';
 import { Tokenizer } from '../tokenizer/bpe.ts';
 import { ASSISTANT_END } from '../tokenizer/special-tokens.ts';
+import { Curriculum } from '../train/curriculum.ts';
 import { runFiles, train } from '../train/loop.ts';
 import { makeEngine } from './engine.ts';
 import type { Run } from './run-folder.ts';
@@ -16,13 +17,25 @@ import { announce, trainingOf, whatMakesBits } from './stages.ts';
 
 /** The rows of fine-tuning. */
 export async function readSftData(run: Run): Promise<SftData> {
-  const { sequenceLength, batchSize } = recipePart(run.recipe, 'sft');
+  const { sequenceLength } = recipePart(run.recipe, 'sft');
   return await sftData({
     dir: run.folder('conversations'),
     tokenizer: Tokenizer.load(run.folder('tokenizer')),
     sequenceLength,
-    batchSize,
     seed: run.recipe.seed,
+  });
+}
+
+/** Fine-tuning in steps: warm-up, then linear to nothing. */
+export function sftCurriculum(recipe: SftRecipe, seed: number, steps: number): Curriculum {
+  const { sequenceLength, batchSize, peakLearningRate: peak, warmup } = recipe;
+  return new Curriculum({
+    sequenceLength,
+    batchSize,
+    shards: 1,
+    seed,
+    steps,
+    rate: { peak, final: 0, initial: 0, warmup, cooldown: 0, decay: 'linear', cooldownShape: '1-sqrt' },
   });
 }
 
@@ -50,9 +63,12 @@ export async function sftStage(run: Run, rows?: SftData): Promise<StageResult> {
       const result = await train({
         dir,
         model,
-        data,
-        ...trainingOf(run, recipe, steps),
-        keepCheckpoints: 2,
+        openData: () => data,
+        ...trainingOf(run, recipe, sftCurriculum(recipe, run.recipe.seed, steps)),
+        saving: {
+          everySteps: recipe.checkpointEverySteps,
+          retention: { keepLast: 2, keepEverySteps: null, keepPhaseEnds: false },
+        },
         label: 'sft',
       });
       saveHfFolder(join(dir, 'model'), model, { dtype: 'float32', eosTokenId: ASSISTANT_END });

@@ -3,9 +3,10 @@
 // Does not: order stages; line.ts does.
 import { appendEvent } from '../base/events.ts';
 import type { StageResult } from '../base/stage.ts';
+import { trainingFlopsPerToken } from '../model/arithmetic.ts';
 import type { PretrainRecipe, SftRecipe } from '../base/recipe.ts';
+import type { Curriculum } from '../train/curriculum.ts';
 import type { TrainOptions } from '../train/loop.ts';
-import { scheduleOf } from '../train/plan.ts';
 import type { Run, StageName } from './run-folder.ts';
 import { control } from './signals.ts';
 
@@ -20,18 +21,28 @@ export function announce(run: Run, stage: StageName): (what: 'skip' | 'run' | 'r
 
 /** A training part of a recipe without what changes no weight: another checkpoint interval is not another run. */
 export function whatMakesBits<T extends object>(recipe: T): Partial<T> {
-  const how = ['minutes', 'checkpointEverySteps', 'keepCheckpoints', 'validateEverySteps'];
+  const how = [
+    'minutes',
+    'checkpointEverySteps',
+    'meanHoursBetweenFailures',
+    'keepCheckpoints',
+    'keepEverySteps',
+    'keepPhaseEnds',
+    'validateEverySteps',
+    'normsEverySteps',
+  ];
   return Object.fromEntries(Object.entries(recipe).filter(([key]) => !how.includes(key))) as Partial<T>;
 }
 
 /** What pretraining and fine-tuning tell the loop alike. */
-export function trainingOf(run: Run, recipe: PretrainRecipe | SftRecipe, steps: number) {
+export function trainingOf(run: Run, recipe: PretrainRecipe | SftRecipe, curriculum: Curriculum) {
+  const { model, seed } = run.recipe;
   return {
-    steps,
-    schedule: scheduleOf(recipe, steps, recipe.batchSize),
+    curriculum,
     optimizer: recipe.optimizer,
     gradientClip: recipe.gradientClip,
-    checkpointEverySteps: recipe.checkpointEverySteps ?? 200,
+    flopsPerToken: (sequenceLength: number) => trainingFlopsPerToken(model, sequenceLength),
+    seed,
     log: run.log,
     control,
     allowOtherTarget: run.allowOtherTarget,

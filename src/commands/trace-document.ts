@@ -205,15 +205,14 @@ async function traceFineTuning(places: Places, document: string): Promise<FineTu
     dir,
     tokenizer: Tokenizer.load(tokenizer),
     sequenceLength,
-    batchSize,
     seed: part.seed,
   });
   const packed = conversations.filter((id) => data.ids.includes(id));
   const seen = packed
     .flatMap((conversation) =>
       data
-        .whereIs(data.ids.indexOf(conversation), steps)
-        .map(({ step, row }) => ({ step: step + 1, row, conversation })),
+        .whereIs(data.ids.indexOf(conversation), steps * batchSize)
+        .map((at) => ({ step: Math.floor(at / batchSize) + 1, row: at % batchSize, conversation })),
     )
     .sort((a, b) => a.step - b.step || a.row - b.row);
   return { conversations, leftOut: conversations.length - packed.length, steps, stepsTaken, seen };

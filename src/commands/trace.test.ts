@@ -294,12 +294,11 @@ test('a document: the conversations made from it, and the steps of fine-tuning w
     dir: parts.conversations,
     tokenizer: words,
     sequenceLength: 512,
-    batchSize: 2,
     seed: tuning.seed,
   });
   const holding: string[] = [];
   for (let step = 0; step < 7; step++) {
-    const { tokens } = data.step(step)[0]?.batch ?? assert.fail();
+    const { tokens } = data.rows(2 * step, 2).batch;
     for (let row = 0; row < 2; row++) {
       const text = words.decode([...tokens.subarray(512 * row, 512 * (row + 1))]);
       if (text.includes('answer 4')) holding.push(`${step + 1}/${row}`);

@@ -109,8 +109,19 @@ function activationOf(
   return (up) => xielu(up, alphaP, alphaN, constants);
 }
 
+/** Elements [from, to) of the flat buffers. */
+interface Elements {
+  readonly from: number;
+  readonly to: number;
+}
+
 export class Apertus {
-  readonly config: ModelConfig;
+  /** Sizes; RoPE's base and the longest context change with `setContext`. */
+  config: ModelConfig;
+  /** Parts of the flat buffers in the order in which a backward pass completes their gradients: head and last layer first. */
+  readonly gradientBuckets: readonly Elements[];
+  /** Called during backward passes when the gradients of a bucket (by its index) are complete for that pass. */
+  onBucket: ((bucket: number) => void) | undefined;
   readonly engine: Engine;
   readonly parameters: ParameterSet;
   private readonly layers: readonly Layer[];
@@ -149,7 +160,16 @@ export class Apertus {
         activate: activationOf(config, parameters, name),
       };
     });
+    this.gradientBuckets = bucketsOf(parameters, config.layers);
     this.rope = ropeTable(config, Math.min(config.maxPositions, 512));
+  }
+
+  /** Another base of the rotary embedding, for contexts of at least `positions` tokens; weights stay as they are. */
+  setContext(ropeTheta: number, positions: number): void {
+    if (ropeTheta === this.config.ropeTheta && positions <= this.config.maxPositions) return;
+    const maxPositions = Math.max(positions, this.config.maxPositions);
+    this.config = { ...this.config, ropeTheta, maxPositions };
+    this.rope = ropeTable(this.config, this.rope.positions);
   }
 
   /**
@@ -220,7 +240,11 @@ export class Apertus {
   }
 
   private blocks(tokens: Int32Array, attend: Attend): Tensor {
-    const { rmsNormEps: eps, padTokenId } = this.config;
+    const { rmsNormEps: eps, padTokenId, layers } = this.config;
+    this.engine.mark(() => {
+      this.onBucket?.(layers);
+      this.onBucket?.(layers + 1);
+    });
     let h = embedding(this.embed, tokens, padTokenId);
     let delta: Tensor | undefined;
     const next = (weight: Tensor): Tensor => {
@@ -231,6 +255,7 @@ export class Apertus {
       return normed;
     };
     for (const [i, layer] of this.layers.entries()) {
+      this.engine.mark(() => this.onBucket?.(layers - 1 - i));
       const x = next(layer.attentionNorm);
       const qkv = linear(x, layer.qkv);
       const mixed = attend(i, qkv, layer.qNorm, layer.kNorm);
@@ -263,4 +288,16 @@ export class Apertus {
     if (last >= this.rope.positions) this.rope = ropeTable(this.config, 2 ** Math.ceil(Math.log2(last + 1)));
     return this.rope;
   }
+}
+
+/**
+ * One bucket per layer, last layer first (with the final norm and the head); then the embedding, and the scalars of all
+ * layers, which lie behind everything else.
+ */
+function bucketsOf({ slices, size }: ParameterSet, layers: number): Elements[] {
+  const startOf = (prefix: string): number => slices.find(({ name }) => name.startsWith(prefix))?.offset ?? size;
+  const scalars = slices.find(({ name }) => name.includes('.act_fn.'))?.offset ?? size;
+  const starts = Array.from({ length: layers }, (_, i) => startOf(`model.layers.${i}.`));
+  const perLayer = starts.map((from, i): Elements => ({ from, to: starts[i + 1] ?? scalars })).reverse();
+  return [...perLayer, { from: 0, to: starts[0] ?? scalars }, { from: scalars, to: size }];
 }

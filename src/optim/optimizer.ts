@@ -44,47 +44,78 @@ export function beta3At(step: number, beta1: number, beta3: number, warmup: numb
 /** Names of the state buffers of each optimizer, in the order they are saved. */
 const stateNames = { ademamix: ['m1', 'm2', 'v'], adamw: ['m', 'v'] } as const;
 
+/** Which elements of the flat buffer an optimizer keeps moments of and updates: all, or those a rank owns. */
+export interface OwnedElements {
+  readonly from: number;
+  readonly to: number;
+}
+
 export class Optimizer {
   readonly recipe: OptimizerRecipe;
-  /** State buffers by name, each as long as all parameters. */
+  /** Elements of the flat buffer that it updates: [from, to). */
+  readonly from: number;
+  readonly to: number;
+  /** State buffers by name, [to - from] each. */
   readonly state: ReadonlyMap<string, Float32Array>;
   /** Steps taken. */
   step = 0;
   private readonly parameters: ParameterSet;
   private readonly groups: readonly Group[];
-  private readonly warmup: number | null;
+  private warmup: number | null = null;
 
   /** `totalSteps` is what a warm-up of `run` means. */
-  constructor(parameters: ParameterSet, recipe: OptimizerRecipe, totalSteps: number) {
+  constructor(parameters: ParameterSet, recipe: OptimizerRecipe, totalSteps: number, owned?: OwnedElements) {
     this.parameters = parameters;
     this.recipe = recipe;
-    this.groups = weightDecayGroups(parameters, recipe.weightDecay);
+    const { from, to } = owned ?? { from: 0, to: parameters.size };
+    this.from = from;
+    this.to = to;
+    this.groups = weightDecayGroups(parameters, recipe.weightDecay).flatMap((group) => {
+      const part = { ...group, from: Math.max(from, group.from), to: Math.min(to, group.to) };
+      return part.from < part.to ? [part] : [];
+    });
     const { backend } = parameters.engine;
     this.state = new Map(
-      stateNames[recipe.name].map((name) => [
-        name,
-        new Float32Array(backend.allocate(parameters.size * 4), 0, parameters.size),
-      ]),
+      stateNames[recipe.name].map((name) => [name, new Float32Array(backend.allocate((to - from) * 4), 0, to - from)]),
     );
-    const warmup = recipe.name === 'ademamix' ? recipe.warmupSteps : null;
+    this.warmUpOver(totalSteps);
+  }
+
+  /** How many steps a warm-up of `run` takes from the step after the last reset on. */
+  warmUpOver(totalSteps: number): void {
+    const warmup = this.recipe.name === 'ademamix' ? this.recipe.warmupSteps : null;
     this.warmup = warmup === 'run' ? totalSteps : warmup;
   }
 
-  /** One step with the gradients in the parameter set. `maxNorm` null: no clipping. */
+  /** Forgets all moments: the next step is the first one. */
+  reset(): void {
+    for (const buffer of this.state.values()) buffer.fill(0);
+    this.step = 0;
+  }
+
+  /** One step with the gradients in the parameter set (of one process). `maxNorm` null: no clipping. */
   update(lr: number, maxNorm: number | null): StepReport {
+    const { parameters } = this;
+    const gradientNorm = Math.sqrt(parameters.engine.backend.sumOfSquares(parameters.size, parameters.gradients));
+    const clip = clipFactor(gradientNorm, maxNorm);
+    this.apply(lr, clip);
+    return { gradientNorm, clip };
+  }
+
+  /** One step on the own elements with the gradients there times `factor`. */
+  apply(lr: number, factor: number): void {
     const { parameters, recipe } = this;
     const { backend } = parameters.engine;
-    const gradientNorm = Math.sqrt(backend.sumOfSquares(parameters.size, parameters.gradients));
-    const clip = maxNorm === null ? 1 : Math.min(1, maxNorm / (gradientNorm + 1e-6));
     this.step++;
     const correction1 = 1 - recipe.beta1 ** this.step;
     const correction2 = 1 - recipe.beta2 ** this.step;
-    const common = { clip, lr, beta1: recipe.beta1, beta2: recipe.beta2, eps: recipe.eps, correction1, correction2 };
+    const { beta1, beta2, eps } = recipe;
+    const common = { clip: factor, lr, beta1, beta2, eps, correction1, correction2 };
     for (const { from, to, weightDecay } of this.groups) {
-      const part = (buffer: Float32Array): Float32Array => buffer.subarray(from, to);
-      const p = part(parameters.values);
-      const g = part(parameters.gradients);
-      const state = (name: string): Float32Array => part(this.state.get(name) as Float32Array);
+      const p = parameters.values.subarray(from, to);
+      const g = parameters.gradients.subarray(from, to);
+      const state = (name: string): Float32Array =>
+        (this.state.get(name) as Float32Array).subarray(from - this.from, to - this.from);
       if (recipe.name === 'ademamix') {
         const alpha = alphaAt(this.step, recipe.alpha, this.warmup);
         const beta3 = beta3At(this.step, recipe.beta1, recipe.beta3, this.warmup);
@@ -94,8 +125,12 @@ export class Optimizer {
         backend.adamw(to - from, p, g, state('m'), state('v'), { ...common, weightDecay });
       }
     }
-    return { gradientNorm, clip };
   }
+}
+
+/** What the gradient is multiplied by: min(1, max / (norm + 1e-6)). */
+export function clipFactor(gradientNorm: number, maxNorm: number | null): number {
+  return maxNorm === null ? 1 : Math.min(1, maxNorm / (gradientNorm + 1e-6));
 }
 
 /** Neighbouring parameters with the same decay, merged. */

@@ -2,7 +2,7 @@
 //
 // Apertus pads one conversation per row; packing gives the same gradients (attention and positions stay inside a
 // conversation) without computing on padding. Rows are packed once, in an order of the seed; every epoch visits all of
-// them in an order of its own, so a step's batch depends on the seed and the step alone.
+// them in an order of its own, so a row depends on the seed and its number alone.
 //
 // Legend: B rows, T inputs per row. A conversation of n ids takes n - 1 inputs: its labels are its ids shifted by one,
 // and so is its loss mask. A step's loss is sum(w CE) / sum(w) over the shifted weights (spec section 2.7).
@@ -10,7 +10,7 @@
 // Does not: encode text.
 import { Random } from '../base/rng.ts';
 import { PAD } from '../tokenizer/special-tokens.ts';
-import type { TrainingBatch, TrainingData } from '../train/loop.ts';
+import type { TrainingBatch, TrainingData } from '../train/step.ts';
 
 export interface MaskedSequence {
   /** [n], 2 <= n <= T + 1 */
@@ -21,8 +21,6 @@ export interface MaskedSequence {
 
 export interface PackedRowsOptions {
   readonly sequences: readonly MaskedSequence[];
-  /** B */
-  readonly batchSize: number;
   /** T */
   readonly sequenceLength: number;
   readonly seed: number;
@@ -49,15 +47,16 @@ export function packRows(lengths: readonly number[], sequenceLength: number, see
 }
 
 export interface PackedRows extends TrainingData {
+  rows(first: number, count: number): TrainingBatch;
   /** Rows of one epoch. */
-  readonly rows: number;
-  /** Where the first `steps` steps read sequence `index`; steps and rows of a step count from 0. */
-  whereIs(index: number, steps: number): readonly { readonly step: number; readonly row: number }[];
+  readonly rowsPerEpoch: number;
+  /** Which of the first `rows` rows, counted from 0, read sequence `index`. */
+  whereIs(index: number, rows: number): readonly number[];
 }
 
-/** Training data whose step s is rows s*B .. s*B + B - 1 of an endless sequence of shuffled epochs. */
+/** Training data whose rows are an endless sequence of shuffled epochs. */
 export function packedRows(options: PackedRowsOptions): PackedRows {
-  const { sequences, batchSize: B, sequenceLength: T, seed } = options;
+  const { sequences, sequenceLength: T, seed } = options;
   for (const { ids, lossMask } of sequences) {
     if (ids.length < 2 || ids.length > T + 1 || lossMask.length !== ids.length) {
       throw new Error(`packedRows: ${ids.length} ids with ${lossMask.length} weights, expected 2 to ${T + 1} of each`);
@@ -80,20 +79,16 @@ export function packedRows(options: PackedRowsOptions): PackedRows {
     return rows[order[index % rows.length] as number] as readonly number[];
   };
   return {
-    rows: rows.length,
-    samplesPerStep: B,
-    step: (step) => {
-      const parts: TrainingBatch = emptyBatch(B, T);
-      for (let b = 0; b < B; b++) {
+    rowsPerEpoch: rows.length,
+    rows: (first, count) => {
+      const parts: TrainingBatch = emptyBatch(count, T);
+      for (let b = 0; b < count; b++) {
         let at = b * T;
-        for (const index of rowAt(step * B + b)) at = place(parts, at, sequences[index] as MaskedSequence);
+        for (const index of rowAt(first + b)) at = place(parts, at, sequences[index] as MaskedSequence);
       }
-      return [parts];
+      return parts;
     },
-    whereIs: (index, steps) =>
-      Array.from({ length: steps * B }, (_, at) => at)
-        .filter((at) => rowAt(at).includes(index))
-        .map((at) => ({ step: Math.floor(at / B), row: at % B })),
+    whereIs: (index, count) => Array.from({ length: count }, (_, at) => at).filter((at) => rowAt(at).includes(index)),
   };
 }
 

@@ -19,7 +19,7 @@ import { encodeChat } from '../tokenizer/chat-format.ts';
 import { ASSISTANT_END, ASSISTANT_START, BOS } from '../tokenizer/special-tokens.ts';
 import { tokenizerJson, writeTokenizerFiles } from '../tokenizer/tokenizer-files.ts';
 import { trainBpe } from '../tokenizer/train.ts';
-import { takeStep } from '../train/loop.ts';
+import { Stepper } from '../train/step.ts';
 import { type Conversation, conversationsOf, defaultSystemText, systemTextShare } from './conversations.ts';
 import { conversationsName, makeConversations } from './conversations-stage.ts';
 import { packedRows, packRows } from './packed-rows.ts';
@@ -71,17 +71,12 @@ test('golden/posttrain.json: the shifted loss on completions', () => {
       const lossMask = ids.map((_, t) => {
         return c.prompt_loss_weight * (prompt[b]?.[t] as number) + (completion[b]?.[t] as number);
       });
-      const [part] = packedRows({
-        sequences: [{ ids, lossMask }],
-        batchSize: 1,
-        sequenceLength: T,
-        seed: 1,
-      }).step(0);
+      const part = packedRows({ sequences: [{ ids, lossMask }], sequenceLength: T, seed: 1 }).rows(0, 1);
       for (let t = 0; t < T; t++) {
         const logits = c.logits[b]?.[t] as number[];
         const normaliser = Math.log(logits.reduce((total, x) => total + Math.exp(x), 0));
-        const w = part?.lossMask[t] as number;
-        sum += w * (normaliser - (logits[part?.labels[t] as number] as number));
+        const w = part.lossMask[t] as number;
+        sum += w * (normaliser - (logits[part.labels[t] as number] as number));
         weight += w;
       }
     }
@@ -157,24 +152,22 @@ test('rows hold every sequence once, fit, and are well filled', () => {
   assert.ok(filled.reduce((sum, count) => sum + count, 0) / (rows.length * 128) > 0.9);
 });
 
-test('a batch depends on the seed and the step alone; conversations do not see each other', () => {
+test('a row depends on the seed and its number alone; conversations do not see each other', () => {
   const sequences = Array.from({ length: 40 }, (_, i) => {
     const n = 4 + (i % 9);
     const ids = Array.from({ length: n }, (_, t) => 100 + i + t);
     return { ids, lossMask: ids.map((_, t) => (t >= n / 2 ? 1 : 0)) };
   });
-  const options = { sequences, batchSize: 3, sequenceLength: 24, seed: 5 };
+  const options = { sequences, sequenceLength: 24, seed: 5 };
   const data = packedRows(options);
-  const late = data.step(50);
-  data.step(0);
-  assert.deepEqual(data.step(50), late);
-  assert.deepEqual(packedRows(options).step(50), late);
+  const late = data.rows(150, 3);
+  data.rows(0, 3);
+  assert.deepEqual(data.rows(150, 3), late);
+  assert.deepEqual(packedRows(options).rows(150, 3), late);
 
   const seen = new Map<number, number>();
-  for (let step = 0; step * 3 < data.rows; step++) {
-    const [part] = data.step(step);
-    assert.ok(part);
-    const { batch, labels, lossMask } = part;
+  for (let step = 0; step * 3 < data.rowsPerEpoch; step++) {
+    const { batch, labels, lossMask } = data.rows(step * 3, 3);
     for (let n = 0; n < batch.tokens.length; n++) {
       const lo = batch.lo[n] as number;
       assert.equal(batch.hi[n], n + 1);
@@ -187,7 +180,7 @@ test('a batch depends on the seed and the step alone; conversations do not see e
       // Ids count up inside a sequence: what is attended to, and the label, belong to the same one.
       assert.equal(batch.tokens[n], (batch.tokens[lo] as number) + n - lo);
       assert.equal(labels[n], (batch.tokens[n] as number) + 1);
-      if (n === lo && step * 3 + 3 <= data.rows) seen.set(batch.tokens[n] as number, 1);
+      if (n === lo && step * 3 + 3 <= data.rowsPerEpoch) seen.set(batch.tokens[n] as number, 1);
     }
   }
   assert.ok(seen.size > 30);
@@ -228,10 +221,9 @@ test('the stage writes conversations and a tiny model learns from them', async (
   for await (const line of readJsonl<Conversation>(join(dir, conversationsName))) lines.push(line);
   assert.equal(new Set(lines.map(({ id }) => id)).size, 24);
 
-  const data = await sftData({ dir, tokenizer, sequenceLength: 256, batchSize: 2, seed: 1 });
+  const data = await sftData({ dir, tokenizer, sequenceLength: 256, seed: 1 });
   assert.equal(data.conversations + data.leftOut, 24);
-  const [part] = data.step(0);
-  assert.ok(part);
+  const part = data.rows(0, 2);
   for (let n = 0; n < part.labels.length; n++) {
     // Learning begins after <|assistant_start|>, and never from <s> or the prompt.
     if (part.batch.tokens[n] === ASSISTANT_START) assert.equal(part.lossMask[n], 1);
@@ -244,6 +236,12 @@ test('the stage writes conversations and a tiny model learns from them', async (
     { name: 'adamw', beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0 },
     10,
   );
-  const losses = Array.from({ length: 4 }, () => takeStep(model, data.step(0), 0.02, optimizer, 1).loss);
+  const stepper = new Stepper(model, optimizer, 1);
+  const losses: number[] = [];
+  for (let step = 0; step < 4; step++) {
+    const gradients = await stepper.gradients(data, { first: 0, batchSize: 2, microBatchSize: null });
+    stepper.update(gradients, 0.02, 1);
+    losses.push(gradients.loss);
+  }
   assert.ok((losses.at(-1) as number) < (losses[0] as number) - 0.3, losses.join(' '));
 });

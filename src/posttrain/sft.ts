@@ -15,7 +15,6 @@ export interface SftDataOptions {
   readonly dir: string;
   readonly tokenizer: Tokenizer;
   readonly sequenceLength: number;
-  readonly batchSize: number;
   readonly seed: number;
 }
 
@@ -29,7 +28,7 @@ export interface SftData extends PackedRows {
 
 /** Reads and encodes the conversations of a folder. */
 export async function sftData(options: SftDataOptions): Promise<SftData> {
-  const { dir, tokenizer, sequenceLength, batchSize, seed } = options;
+  const { dir, tokenizer, sequenceLength, seed } = options;
   const sequences: MaskedSequence[] = [];
   const ids: string[] = [];
   let leftOut = 0;
@@ -48,7 +47,7 @@ export async function sftData(options: SftDataOptions): Promise<SftData> {
       next: 'raise sft.sequenceLength',
     });
   }
-  const data = packedRows({ sequences, sequenceLength, batchSize, seed });
+  const data = packedRows({ sequences, sequenceLength, seed });
   return { ...data, conversations: sequences.length, leftOut, ids };
 }
 

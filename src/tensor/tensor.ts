@@ -189,6 +189,11 @@ export class Engine {
     this.tape.push({ outputs, saved, backward });
   }
 
+  /** Calls `passed` when the backward pass has gone through everything recorded after this point. */
+  mark(passed: () => void): void {
+    this.tape?.push({ outputs: [], saved: [], backward: passed });
+  }
+
   /**
    * Runs `forward` while recording, then adds the gradient of its scalar result to `grad` of every parameter it used,
    * and returns the value. All tensors made on the way are freed.
@@ -210,7 +215,7 @@ export class Engine {
       result.grad = this.from([1], ...result.shape);
       for (let i = tape.length - 1; i >= 0; i--) {
         const { outputs, saved, backward } = tape[i] as TapeEntry;
-        if (outputs.some((output) => output.grad)) backward();
+        if (outputs.length === 0 || outputs.some((output) => output.grad)) backward();
         for (const output of outputs) {
           output.grad?.free();
           output.grad = undefined;

@@ -9,7 +9,8 @@ import { Optimizer } from '../optim/optimizer.ts';
 import { Apertus } from '../model/apertus.ts';
 import type { ModelConfig } from '../model/config.ts';
 import type { Engine } from '../tensor/tensor.ts';
-import { takeStep, type TrainingData } from './loop.ts';
+import type { Curriculum } from './curriculum.ts';
+import { Stepper, type TrainingData } from './step.ts';
 
 export interface Budget {
   readonly steps: number;
@@ -17,23 +18,29 @@ export interface Budget {
   readonly tokensPerSecond: number;
 }
 
-/** Steps that fit into `minutes`, at least `atLeast`, in tens. The median of `probes` timed steps after a warm-up. */
-export function measureBudget(
+/** Steps that fit into `minutes`, at least `atLeast`, in tens: the median of timed steps of a curriculum after a warm-up. */
+export async function measureBudget(
   engine: Engine,
   config: ModelConfig,
+  curriculum: Curriculum,
   data: TrainingData,
   optimizer: OptimizerRecipe,
   minutes: number,
   { probes = 5, atLeast = 20 }: { readonly probes?: number; readonly atLeast?: number } = {},
-): Budget {
+): Promise<Budget> {
   const model = new Apertus(engine, config);
   model.initialise(0);
-  const stepper = new Optimizer(model.parameters, optimizer, 1);
+  const { phase } = curriculum.at(0);
+  const stepper = new Stepper(model, new Optimizer(model.parameters, optimizer, 1), phase.shards);
   const seconds: number[] = [];
   let tokens = 0;
   for (let i = 0; i <= probes; i++) {
     const started = performance.now();
-    ({ tokens } = takeStep(model, data.step(i), 0, stepper, 1));
+    const { phaseSamples, batchSize } = curriculum.at(i);
+    const rows = { first: phaseSamples, batchSize, microBatchSize: phase.microBatchSize };
+    const gradients = await stepper.gradients(data, rows);
+    stepper.update(gradients, 0, 1);
+    tokens = gradients.tokens;
     if (i > 0) seconds.push((performance.now() - started) / 1000);
   }
   seconds.sort((a, b) => a - b);

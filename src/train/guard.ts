@@ -16,37 +16,9 @@
 // Does not: load, replay or skip; the loop does. Knows no time and no file.
 import { z } from 'zod';
 import type { Json } from '../base/json.ts';
+import { type GuardRecipe, guardDefaults } from '../base/recipe.ts';
 
-export interface GuardRecipe {
-  /** Sigmas above what is usual that make a jump of loss or gradient norm; null: only what is not finite counts. */
-  readonly spikeFactor: number | null;
-  /** Accepted steps that are remembered: sigma is taken over all of them, what is usual over the last quarter. */
-  readonly window: number;
-  /** Steps that a jump of the loss may last. */
-  readonly patience: number;
-  /** How often a suspicious step is computed again. */
-  readonly maxRetries: number;
-  /** Steps within a window that may be passed over because they are not finite; one more and the run goes back. */
-  readonly maxSkips: number;
-  /** Times the run may go back within ten windows; then it stops. */
-  readonly maxRollbacks: number;
-  /** Batches passed over before the step in which a jump was first seen (twice as many each time it comes again) ... */
-  readonly skipBefore: number;
-  /** ... and after the one in which the decision fell. */
-  readonly skipAfter: number;
-}
-
-/** What recipes say when they say nothing. */
-export const guardDefaults: GuardRecipe = {
-  spikeFactor: 6,
-  window: 128,
-  patience: 10,
-  maxRetries: 1,
-  maxSkips: 3,
-  maxRollbacks: 3,
-  skipBefore: 32,
-  skipAfter: 96,
-};
+export { type GuardRecipe, guardDefaults };
 
 /** A line for events.jsonl. */
 export interface GuardEvent {

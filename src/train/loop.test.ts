@@ -13,10 +13,11 @@ import { modelConfig } from '../model/config.ts';
 import { jsBackend } from '../tensor/backend-js.ts';
 import type { Backend } from '../tensor/backend.ts';
 import { Engine } from '../tensor/tensor.ts';
-import { checkpointFolders } from './checkpoint.ts';
+import { checkpointFolders } from './checkpoint-state.ts';
 import { RunControl } from './control.ts';
-import { train, type TrainingBatch, type TrainingData, type TrainOptions } from './loop.ts';
-import { scheduleOf } from './plan.ts';
+import { Curriculum, type CurriculumPlan, type RatePlan } from './curriculum.ts';
+import { train, type TrainOptions } from './loop.ts';
+import type { TrainingBatch, TrainingData } from './step.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'belay-train-'));
 after(() => rmSync(scratch, { recursive: true }));
@@ -41,44 +42,53 @@ const T = 16;
 
 /** Sequences that count upwards from a random start: easy to learn. */
 const data: TrainingData = {
-  samplesPerStep: B,
-  step(step) {
-    return [0, 1].map((micro): TrainingBatch => {
-      const random = new Random(1, 'data', step, micro);
-      const n = (B / 2) * T;
-      const batch = {
-        B: B / 2,
-        T,
-        tokens: new Int32Array(n),
-        positions: new Int32Array(n),
-        lo: new Int32Array(n),
-        hi: new Int32Array(n),
-      };
-      const labels = new Int32Array(n);
-      for (let row = 0; row < B / 2; row++) {
-        const start = random.integer(40);
-        for (let t = 0; t < T; t++) {
-          const at = row * T + t;
-          batch.tokens[at] = 4 + ((start + t) % 60);
-          labels[at] = 4 + ((start + t + 1) % 60);
-          batch.positions[at] = t;
-          batch.lo[at] = row * T;
-          batch.hi[at] = at + 1;
-        }
+  rows(first, count): TrainingBatch {
+    const n = count * T;
+    const batch = {
+      B: count,
+      T,
+      tokens: new Int32Array(n),
+      positions: new Int32Array(n),
+      lo: new Int32Array(n),
+      hi: new Int32Array(n),
+    };
+    const labels = new Int32Array(n);
+    for (let row = 0; row < count; row++) {
+      const start = new Random(1, 'data', first + row).integer(40);
+      for (let t = 0; t < T; t++) {
+        const at = row * T + t;
+        batch.tokens[at] = 4 + ((start + t) % 60);
+        labels[at] = 4 + ((start + t + 1) % 60);
+        batch.positions[at] = t;
+        batch.lo[at] = row * T;
+        batch.hi[at] = at + 1;
       }
-      return { batch, labels, lossMask: new Float32Array(n).fill(1) };
-    });
+    }
+    return { batch, labels, lossMask: new Float32Array(n).fill(1) };
   },
 };
 
-function options(model: Apertus, dir: string, more: Partial<TrainOptions> = {}): TrainOptions {
-  const steps = 14;
+const rate: RatePlan = {
+  peak: 3e-3,
+  final: 0,
+  initial: 0,
+  warmup: 2,
+  cooldown: 0.3,
+  decay: 'WSD',
+  cooldownShape: '1-sqrt',
+};
+
+function options(
+  model: Apertus,
+  dir: string,
+  { from = data, everySteps = 4, plan = {}, ...more }: Partial<TrainOptions> & Changes = {},
+): TrainOptions {
   return {
     dir,
     model,
-    data,
-    steps,
-    schedule: scheduleOf({ peakLearningRate: 3e-3, warmup: 2, cooldown: 0.3 }, steps, B),
+    openData: () => from,
+    curriculum: new Curriculum({ sequenceLength: T, batchSize: B, shards: 2, seed: 1, steps: 14, rate, ...plan }),
+    seed: 7,
     optimizer: {
       name: 'ademamix',
       beta1: 0.9,
@@ -90,12 +100,17 @@ function options(model: Apertus, dir: string, more: Partial<TrainOptions> = {}):
       warmupSteps: 'run',
     },
     gradientClip: 1,
-    checkpointEverySteps: 4,
-    keepCheckpoints: 2,
+    saving: { everySteps, retention: { keepLast: 2, keepEverySteps: null, keepPhaseEnds: false } },
     log: silentLog,
     label: 'test',
     ...more,
   };
+}
+
+interface Changes {
+  readonly from?: TrainingData;
+  readonly everySteps?: number;
+  readonly plan?: Partial<CurriculumPlan>;
 }
 
 function fresh(backend: Backend = jsBackend()): Apertus {
@@ -107,10 +122,9 @@ function fresh(backend: Backend = jsBackend()): Apertus {
 /** Data that stops the run like a kill would: in the middle of step `at`. */
 function dying(at: number): TrainingData {
   return {
-    samplesPerStep: B,
-    step: (step) => {
-      if (step === at) throw new Error('killed');
-      return data.step(step);
+    rows: (first, count) => {
+      if (first + count > at * B + 1) throw new Error('killed');
+      return data.rows(first, count);
     },
   };
 }
@@ -121,7 +135,7 @@ for (const { name, backend } of availableBackends()) {
     await train(options(straight, join(scratch, `straight-${name.replace('/', '-')}`)));
     const dir = join(scratch, `killed-${name.replace('/', '-')}`);
     for (const at of [3, 6, 11]) {
-      await assert.rejects(train(options(fresh(backend()), dir, { data: dying(at) })), /killed/);
+      await assert.rejects(train(options(fresh(backend()), dir, { from: dying(at) })), /killed/);
     }
     const resumed = fresh(backend());
     await train(options(resumed, dir));
@@ -146,7 +160,7 @@ test('the loss falls, and memory is given back', async () => {
 
 test('a damaged checkpoint is named and the one before it used', async () => {
   const dir = join(scratch, 'damaged');
-  await assert.rejects(train(options(fresh(), dir, { data: dying(11) })), /killed/);
+  await assert.rejects(train(options(fresh(), dir, { from: dying(11) })), /killed/);
   const [newest] = checkpointFolders(join(dir, 'checkpoints'));
   const path = join(newest as string, 'weights.safetensors');
   const bytes = readFileSync(path);
@@ -181,21 +195,20 @@ test('a request of the last step is obeyed too, and signals are watched from the
   const calls: string[] = [];
   const control = new RunControl({ onWatch: () => calls.push('watch'), onRelease: () => calls.push('release') });
   const asking: TrainingData = {
-    samplesPerStep: B,
-    step(step) {
+    rows(first, count) {
       assert.deepEqual(calls, ['watch']);
-      if (step === 13) setImmediate(() => (control.request = 'save-and-exit'));
-      return data.step(step);
+      if (first + count === 14 * B) setImmediate(() => (control.request = 'save-and-exit'));
+      return data.rows(first, count);
     },
   };
-  await assert.rejects(train(options(fresh(), dir, { control, data: asking })), /paused after step 14/);
+  await assert.rejects(train(options(fresh(), dir, { control, from: asking })), /paused after step 14/);
   assert.deepEqual(calls, ['watch', 'release']);
   assert.equal((await train(options(fresh(), dir))).steps, 14);
 });
 
 test('a checkpoint of another dispatch target is refused unless asked for', async () => {
   const dir = join(scratch, 'target');
-  await assert.rejects(train(options(fresh(), dir, { data: dying(5) })), /killed/);
+  await assert.rejects(train(options(fresh(), dir, { from: dying(5) })), /killed/);
   const other = fresh({ ...jsBackend(), target: 'elsewhere' });
   await assert.rejects(train(options(other, dir)), /trained on other kernels/);
   await train(options(other, dir, { allowOtherTarget: true }));
@@ -217,8 +230,7 @@ for (const { name, backend } of availableBackends()) {
     /** Of the process, once everything is compiled and warm and at the end. */
     const seen: NodeJS.MemoryUsage[] = [];
     const watched: TrainingData = {
-      samplesPerStep: 1,
-      step(step) {
+      rows(step) {
         reserved.push(memory.reservedBytes);
         if (step === 200 || step === 999) seen.push(process.memoryUsage());
         const batch = {
@@ -229,11 +241,12 @@ for (const { name, backend } of availableBackends()) {
           lo: new Int32Array(3),
           hi: Int32Array.of(1, 2, 3),
         };
-        return [{ batch, labels: Int32Array.of(2, 3, 4), lossMask: Float32Array.of(1, 1, 1) }];
+        return { batch, labels: Int32Array.of(2, 3, 4), lossMask: Float32Array.of(1, 1, 1) };
       },
     };
-    const { dir: _, ...rest } = options(small, '');
-    await train({ ...rest, data: watched, steps: 1000, checkpointEverySteps: 10_000 });
+    const plan = { sequenceLength: 3, batchSize: 1, shards: 1, steps: 1000 };
+    const { dir: _, ...rest } = options(small, '', { from: watched, plan });
+    await train(rest);
     assert.equal(reserved.at(-1), reserved[2], 'bytes reserved after step 2 and after step 1,000');
     assert.equal(memory.liveBytes, 0);
     const [warm, last] = seen as [NodeJS.MemoryUsage, NodeJS.MemoryUsage];

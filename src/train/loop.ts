@@ -1,50 +1,54 @@
-// The training loop: batches in, a trained model out, at home in a folder it can be continued from.
+// The training loop: phases and batches in, a trained model out, at home in a folder it can be continued from.
 //
-// A step sums the gradients of its micro-batches, clips, updates, and writes one line of metrics. Loss is
-// sum(mask * CE) / sum(mask) over the whole step. Data is a function of the step number, so a resume needs no more than
-// the step, and the weights after N steps have the same bits however often the run was stopped.
+// Each step: gradients over all shards and ranks (step.ts), the guard's verdict, the update, one line of metrics; then
+// checkpoints, triggers and requests, on which all ranks agree first. What a step reads and at which rate is a function
+// of its number (curriculum.ts), so a resume needs the number alone, and the weights after N steps have the same bits
+// however often, and on however many ranks, the run went on. Rank 0 writes the metrics and events; every rank writes its
+// part of the checkpoints.
 //
-// Does not: know where data comes from (corpus/, posttrain/) or what a recipe says (commands/).
+// Does not: know where data comes from (corpus/, posttrain/), what a recipe says or how ranks are started (commands/).
 import { join } from 'node:path';
-import { appendEvent, appendMetrics, cutLines } from '../base/events.ts';
 import { Paused, UserError } from '../base/errors.ts';
-import type { Log } from '../base/progress.ts';
+import { appendEvent } from '../base/events.ts';
+import type { Json } from '../base/json.ts';
+import type { Log, Progress } from '../base/progress.ts';
 import type { OptimizerRecipe } from '../base/recipe.ts';
-import type { Apertus, TokenBatch } from '../model/apertus.ts';
+import type { Apertus } from '../model/apertus.ts';
 import { Optimizer } from '../optim/optimizer.ts';
-import { learningRate, type Schedule } from '../optim/schedule.ts';
-import { checkpointFolders, loadLatestCheckpoint, saveCheckpoint } from './checkpoint.ts';
+import { type Group, soloGroup } from '../parallel/group.ts';
+import { ownedRange } from '../parallel/layout.ts';
+import { Attempt } from './attempt.ts';
+import { loadLatestCheckpoint } from './checkpoint-reader.ts';
+import { asideFolders, type CheckpointState, type Retention } from './checkpoint-state.ts';
+import { CheckpointWriter, type SaveReport } from './checkpoint-writer.ts';
 import { clearTrigger, readTriggers, type RunControl } from './control.ts';
-
-/** A piece of a step: B rows of T tokens, what to predict and which predictions count. */
-export interface TrainingBatch {
-  readonly batch: TokenBatch;
-  /** The token after each token; [B*T]. */
-  readonly labels: Int32Array;
-  /** Weight of each prediction in the loss; [B*T]. */
-  readonly lossMask: Float32Array;
-}
-
-export interface TrainingData {
-  /** Sequences of one step. */
-  readonly samplesPerStep: number;
-  /** The micro-batches of a step (from 0); a function of the step alone. */
-  step(step: number): readonly TrainingBatch[];
-  /** Lets go of open files; called by whoever made the data, when training is over. */
-  close?(): void;
-}
+import type { Curriculum, Phase, Place } from './curriculum.ts';
+import { guardDefaults, type GuardEvent, type GuardRecipe, LossGuard, type Verdict } from './guard.ts';
+import { SaveInterval } from './interval.ts';
+import { MetricsLog } from './metrics-log.ts';
+import { Stepper, type StepRows, type TrainingData } from './step.ts';
+import { StepTelemetry } from './step-telemetry.ts';
 
 export interface TrainOptions {
-  /** Run folder: checkpoints/, metrics.jsonl, events.jsonl, triggers/. Without it nothing is kept (side runs). */
+  /** Run folder: checkpoints/, attempts/, metrics.jsonl, tb/, events.jsonl, triggers/. Without it nothing is kept (side runs). */
   readonly dir?: string;
   readonly model: Apertus;
-  readonly data: TrainingData;
-  readonly steps: number;
-  readonly schedule: Schedule;
+  readonly curriculum: Curriculum;
+  /** Opens the data of a phase; the loop closes them. */
+  readonly openData: (phase: Phase) => TrainingData;
   readonly optimizer: OptimizerRecipe;
-  readonly gradientClip: number;
-  readonly checkpointEverySteps: number;
-  readonly keepCheckpoints: number;
+  readonly gradientClip: number | null;
+  /** When to save, and what to keep. */
+  readonly saving?: Saving;
+  /** What counts as a bad step; undefined: only numbers that are not finite. */
+  readonly guard?: GuardRecipe;
+  /** Steps between norms of each parameter in the metrics (0: never). */
+  readonly normsEverySteps?: number;
+  /** Floating-point operations of training on one token, for the metrics. */
+  readonly flopsPerToken?: (sequenceLength: number) => number;
+  readonly seed: number;
+  /** Brings the model back to what it was before the first step; for a rollback before the first checkpoint. Default: `initialise(seed)`. */
+  readonly restart?: () => void;
   readonly log: Log;
   /** Shown before the progress line. */
   readonly label: string;
@@ -54,6 +58,18 @@ export interface TrainOptions {
   /** Called every `validateEverySteps` steps (0: never); the number goes to the metrics as `validationLoss`. */
   readonly validateEverySteps?: number;
   readonly validate?: () => number;
+  /** Called on rank 0 when a phase is over; what it returns goes to the events. */
+  readonly onPhaseEnd?: (phase: Phase) => Promise<Readonly<Record<string, Json>>>;
+  /** The ranks that train together; default: this process alone. */
+  readonly group?: Group;
+}
+
+export interface Saving {
+  /** Save every so many steps; null: as often as pays, by Young and Daly. */
+  readonly everySteps: number | null;
+  /** Of the whole run; a day by default. */
+  readonly meanSecondsBetweenFailures?: number;
+  readonly retention: Retention;
 }
 
 export interface TrainResult {
@@ -67,168 +83,391 @@ export interface TrainResult {
 }
 
 /** Names in a run folder that are not part of its artefact. */
-export const runFiles = ['checkpoints', 'metrics.jsonl', 'events.jsonl', 'triggers'] as const;
+export const runFiles = ['checkpoints', 'attempts', 'metrics.jsonl', 'tb', 'events.jsonl', 'triggers'] as const;
 
-/** Trains for `options.steps` steps in all, going on from the newest whole checkpoint. */
+/** Trains to the end of the curriculum, going on from the newest whole checkpoint. */
 export async function train(options: TrainOptions): Promise<TrainResult> {
-  const { dir, model, data, steps, log, label, control } = options;
-  const { engine, parameters } = model;
-  const { backend, compute } = engine;
-  const optimizer = new Optimizer(parameters, options.optimizer, steps);
-  const event = (name: string, fields: Parameters<typeof appendEvent>[2] = {}): void => {
-    if (dir) appendEvent(join(dir, 'events.jsonl'), name, fields);
-  };
-
-  let step = 0;
-  let loss = 0;
-  let saved = 0;
-  if (dir) {
-    const state = resume(dir, options, optimizer, event);
-    if (state) ({ step, loss } = state);
-    saved = step;
-  }
-  const save = (): void => {
-    if (!dir || saved === step) return;
-    const started = performance.now();
-    const state = { step, samples: step * data.samplesPerStep, target: backend.target, compute, loss };
-    saveCheckpoint(join(dir, 'checkpoints'), state, parameters, optimizer, options.keepCheckpoints);
-    saved = step;
-    event('checkpoint', { step, seconds: (performance.now() - started) / 1000 });
-  };
-
-  control?.watch();
-  const progress = log.progress(label, steps, 'steps');
-  progress.update(step);
+  const training = new Training(options);
+  options.control?.watch();
   try {
-    while (step < steps) {
-      const started = performance.now();
-      const lr = learningRate(options.schedule, step * data.samplesPerStep);
-      const taken = takeStep(model, data.step(step), lr, optimizer, options.gradientClip);
-      step++;
-      loss = taken.loss;
-      if (!Number.isFinite(loss) || !Number.isFinite(taken.gradientNorm)) {
-        event('not-finite', { step, loss: String(loss), gradientNorm: String(taken.gradientNorm) });
-        throw new UserError(`training stopped at step ${step}: the numbers left the range of float32`, {
-          found: `loss ${loss}, gradient norm ${taken.gradientNorm}`,
-          next: `lower the learning rate; the last checkpoint is of step ${saved}`,
-        });
-      }
-      const rate = taken.tokens / ((performance.now() - started) / 1000);
-      const every = options.validateEverySteps ?? 0;
-      const validates = options.validate !== undefined && every > 0 && step % every === 0 && step < steps;
-      if (dir) {
-        appendMetrics(join(dir, 'metrics.jsonl'), {
-          step,
-          samples: step * data.samplesPerStep,
-          tokens: step * taken.tokens,
-          loss,
-          lr,
-          gradientNorm: taken.gradientNorm,
-          clip: taken.clip,
-          maskShare: taken.maskShare,
-          tokensPerSecond: Math.round(rate),
-          ...(validates ? { validationLoss: options.validate() } : {}),
-        });
-      }
-      progress.update(step, `loss ${loss.toFixed(3)}, ${Math.round(rate)} tokens/s`);
-      if (step % options.checkpointEverySteps === 0 && step < steps) save();
+    return await training.run();
+  } finally {
+    options.control?.release();
+    await training.close();
+  }
+}
+
+/** What the ranks may ask of each other after a step, as bits. */
+const asks = { save: 1, pause: 2, leave: 4, dueSave: 8, byTrigger: 16 } as const;
+
+class Training {
+  private readonly options: TrainOptions;
+  private readonly group: Group;
+  private readonly optimizer: Optimizer;
+  private readonly guardRecipe: GuardRecipe;
+  private guard: LossGuard;
+  private readonly metrics: MetricsLog | undefined;
+  private readonly telemetry: StepTelemetry;
+  private readonly interval: SaveInterval;
+  private readonly isFirst: boolean;
+  private writer: CheckpointWriter | undefined;
+  private phase: Phase | undefined;
+  private data: TrainingData | undefined;
+  private stepper: Stepper | undefined;
+  /** Steps taken, and the loss of the last one. */
+  private step = 0;
+  private loss = 0;
+  /** Last step that was saved, or is being saved. */
+  private saved = 0;
+  /** Samples whose batches were passed over. */
+  private skippedSamples = 0;
+
+  constructor(options: TrainOptions) {
+    this.options = options;
+    const { dir, model, optimizer, curriculum, group = soloGroup() } = options;
+    this.group = group;
+    this.isFirst = group.rank === 0;
+    const owned = ownedRange(model.parameters.size, group.rank, group.world);
+    this.optimizer = new Optimizer(model.parameters, optimizer, curriculum.steps, owned);
+    this.guardRecipe = options.guard ?? { ...guardDefaults, spikeFactor: null };
+    this.guard = new LossGuard(this.guardRecipe);
+    this.metrics = dir !== undefined && this.isFirst ? new MetricsLog(dir) : undefined;
+    this.telemetry = new StepTelemetry({
+      model,
+      group,
+      curriculum,
+      normsEverySteps: dir === undefined ? 0 : (options.normsEverySteps ?? 0),
+      flopsPerToken: options.flopsPerToken ?? (() => 0),
+    });
+    this.interval = new SaveInterval({ everySteps: null, meanSecondsBetweenFailures: 86_400, ...options.saving });
+  }
+
+  async run(): Promise<TrainResult> {
+    const { curriculum, log, label, model } = this.options;
+    this.begin();
+    const progress = log.progress(label, curriculum.steps, 'steps');
+    progress.update(this.step);
+    while (this.step < curriculum.steps) {
+      const place = curriculum.at(this.step);
+      this.enter(place);
+      const went = await this.takeStep(place, progress);
       await new Promise(setImmediate);
-      if (dir && step < steps) obey(dir, step, control, save, event);
+      if (!went) continue;
+      await this.endPhase(place.phase);
+      if (this.step < curriculum.steps) await this.obey();
     }
-    save();
+    await this.save();
     // What was asked during the last step and its save is still to be heard, or nobody ever hears it.
     await new Promise(setImmediate);
-    if (dir) obey(dir, step, control, save, event);
-  } finally {
-    control?.release();
+    await this.obey();
+    await this.writer?.flush();
+    progress.finish(`${curriculum.steps} steps, loss ${this.loss.toFixed(4)}`);
+    this.event('finished', { step: this.step, loss: this.loss });
+    const { target } = model.engine.backend;
+    return { steps: this.step, tokens: curriculum.tokens, loss: this.loss, target, compute: model.engine.compute };
   }
-  progress.finish(`${steps} steps, loss ${loss.toFixed(4)}`);
-  event('finished', { step, loss });
-  return { steps, tokens: tokensOf(data) * steps, loss, target: backend.target, compute };
-}
 
-interface Step {
-  readonly loss: number;
-  readonly gradientNorm: number;
-  readonly clip: number;
-  /** Tokens read, and the share of predictions that counted. */
-  readonly tokens: number;
-  readonly maskShare: number;
-}
-
-/** One optimizer step over the micro-batches. */
-export function takeStep(
-  model: Apertus,
-  batches: readonly TrainingBatch[],
-  lr: number,
-  optimizer: Optimizer,
-  maxNorm: number | null,
-): Step {
-  const { engine, parameters } = model;
-  let weight = 0;
-  let tokens = 0;
-  for (const { lossMask } of batches) {
-    tokens += lossMask.length;
-    for (let n = 0; n < lossMask.length; n++) weight += lossMask[n] as number;
+  async close(): Promise<void> {
+    this.data?.close?.();
+    this.metrics?.close();
+    await this.writer?.close();
   }
-  parameters.zeroGradients();
-  let loss = 0;
-  for (const { batch, labels, lossMask } of batches) {
-    const coefficient = lossMask.map((value) => (weight > 0 ? value / weight : 0));
-    loss += engine.gradients(() => model.loss(batch, labels, coefficient));
-  }
-  const { gradientNorm, clip } = optimizer.update(lr, maxNorm);
-  return { loss, gradientNorm, clip, tokens, maskShare: weight / tokens };
-}
 
-type EventWriter = (name: string, fields?: Parameters<typeof appendEvent>[2]) => void;
-
-function resume(
-  dir: string,
-  options: TrainOptions,
-  optimizer: Optimizer,
-  event: EventWriter,
-): { readonly step: number; readonly loss: number } | undefined {
-  const { model, log } = options;
-  const { backend, compute } = model.engine;
-  const checkpoints = join(dir, 'checkpoints');
-  const state = loadLatestCheckpoint(checkpoints, model.parameters, optimizer, (folder, why) => {
-    log.line(`${folder} is damaged (${why}); trying the one before it`);
-    event('damaged-checkpoint', { folder, why });
-  });
-  if (!state) {
-    cutLines(join(dir, 'metrics.jsonl'), () => false);
-    if (checkpointFolders(checkpoints).length > 0)
-      log.line('no whole checkpoint is left: training starts from the beginning');
-    event('start', { target: backend.target, compute });
-    return undefined;
-  }
-  if ((state.target !== backend.target || state.compute !== compute) && !options.allowOtherTarget) {
-    throw new UserError(`${dir} was trained on other kernels, so its bits could not be continued`, {
-      found: `${backend.target}, ${compute} here`,
-      expected: `${state.target}, ${state.compute} as in the checkpoint of step ${state.step}`,
-      next: `set BELAY_TARGET=${state.target}, or give --allow-other-target to go on with other rounding`,
+  /** Claims the next attempt and goes on from the newest whole checkpoint, on every rank the same one. */
+  private begin(): void {
+    const { dir, model, saving, log } = this.options;
+    if (dir === undefined) return;
+    const claimed = this.isFirst ? Attempt.begin(dir, { ranks: this.group.world }) : undefined;
+    const found = this.isFirst ? this.load() : undefined;
+    const first = this.tell({ number: claimed?.number, token: claimed?.token, step: found?.step ?? null });
+    const attempt = claimed ?? Attempt.join(dir, first['number'] as number, first['token'] as string);
+    const state = this.isFirst || first['step'] === null ? found : this.load(first['step'] as number);
+    this.restore(state);
+    if (state) {
+      const { guard, telemetry } = state.guard as { readonly guard: Json; readonly telemetry: Json };
+      this.guard = new LossGuard(this.guardRecipe, guard);
+      this.telemetry.restore(telemetry);
+    }
+    if (this.isFirst) this.metrics?.cut(this.step);
+    const { target } = model.engine.backend;
+    const fields = { target, compute: model.engine.compute, ranks: this.group.world, attempt: attempt.number };
+    this.event(state ? 'resume' : 'start', { ...(state ? { step: state.step } : {}), ...fields });
+    if (this.step > 0) log.line(`${this.options.label}: going on from the checkpoint of step ${this.step}`);
+    this.telemetry.measureLimit();
+    this.writer = new CheckpointWriter({
+      dir: join(dir, 'checkpoints'),
+      parameters: model.parameters,
+      optimizer: this.optimizer,
+      rank: this.group.rank,
+      world: this.group.world,
+      attempt,
+      retention: saving?.retention ?? { keepLast: 2, keepEverySteps: null, keepPhaseEnds: false },
+      onSaved: ({ step, seconds, bytes }: SaveReport) => {
+        this.interval.saved(seconds);
+        this.event('checkpoint', { step, seconds, bytes });
+      },
     });
   }
-  cutLines<{ step: number }>(join(dir, 'metrics.jsonl'), (line) => line.step <= state.step);
-  event('resume', { step: state.step, target: backend.target, compute });
-  if (state.step > 0) log.line(`${options.label}: going on from the checkpoint of step ${state.step}`);
-  return state;
+
+  /** The newest whole checkpoint, at most of step `atMostStep`, in the model and the optimizer. */
+  private load(atMostStep?: number): CheckpointState | undefined {
+    const { dir, model, log, allowOtherTarget } = this.options;
+    const checkpoints = join(dir as string, 'checkpoints');
+    const onDamaged = (folder: string, why: string): void => {
+      log.line(`${folder} is damaged (${why}); trying the one before it`);
+      this.event('damaged-checkpoint', { folder, why });
+    };
+    const limit = atMostStep === undefined ? {} : { atMostStep };
+    const state = loadLatestCheckpoint(checkpoints, model.parameters, this.optimizer, onDamaged, limit);
+    const { backend, compute } = model.engine;
+    if (!state) {
+      if (atMostStep === undefined && asideFolders(checkpoints).length > 0) {
+        log.line('no whole checkpoint is left: training starts from the beginning');
+      }
+      return undefined;
+    }
+    if ((state.target !== backend.target || state.compute !== compute) && !allowOtherTarget) {
+      throw new UserError(`${dir} was trained on other kernels, so its bits could not be continued`, {
+        found: `${backend.target}, ${compute} here`,
+        expected: `${state.target}, ${state.compute} as in the checkpoint of step ${state.step}`,
+        next: `set BELAY_TARGET=${state.target}, or give --allow-other-target to go on with other rounding`,
+      });
+    }
+    return state;
+  }
+
+  private restore(state: CheckpointState | undefined): void {
+    this.step = state?.step ?? 0;
+    this.loss = state?.loss ?? 0;
+    this.saved = this.step;
+    this.phase = undefined;
+    this.skippedSamples = (state?.skipped ?? []).reduce((sum, [from, to]) => sum + to - from, 0);
+  }
+
+  /** Opens what the phase of a step needs, where it is another one than before. */
+  private enter({ phase }: Place): void {
+    if (phase === this.phase) return;
+    const { model, curriculum, openData } = this.options;
+    this.data?.close?.();
+    this.data = openData(phase);
+    this.phase = phase;
+    model.setContext(phase.ropeTheta ?? model.config.ropeTheta, phase.sequenceLength);
+    if (phase.resetOptimizer && this.step === phase.startStep && this.step > 0) this.optimizer.reset();
+    this.optimizer.warmUpOver(stepsOfOptimizer(curriculum, phase));
+    if (this.stepper?.shards !== phase.shards) {
+      this.stepper = new Stepper(model, this.optimizer, phase.shards, this.group);
+    }
+    if (curriculum.phases.length === 1) return;
+    if (this.step === phase.startStep) this.guard.newPhase();
+    this.event('phase', { step: this.step, phase: phase.name });
+  }
+
+  /** Takes one step, or passes its batch over; false where the run was rolled back instead. */
+  private async takeStep(place: Place, progress: Progress): Promise<boolean> {
+    const { curriculum, gradientClip, validate, validateEverySteps = 0, dir } = this.options;
+    const data = this.data as TrainingData;
+    const stepper = this.stepper as Stepper;
+    const step = this.step + 1;
+    if (this.guard.skips(step)) {
+      this.passOver(place);
+      this.metrics?.write(step, { ...this.consumed(), skippedSamples: this.skippedSamples });
+      return true;
+    }
+    this.telemetry.start();
+    if (step < curriculum.steps && curriculum.at(step).phase === place.phase) {
+      stepper.prefetch(data, rowsOf(curriculum.at(step)));
+    }
+    let gradients = await stepper.gradients(data, rowsOf(place), dir !== undefined);
+    let verdict = this.guard.judge({ step, loss: gradients.loss, gradientNorm: gradients.norm });
+    this.report(verdict.events);
+    while (verdict.kind === 'retry') {
+      gradients = await stepper.gradients(data, rowsOf(place), dir !== undefined);
+      verdict = this.guard.judge({ step, loss: gradients.loss, gradientNorm: gradients.norm });
+      this.report(verdict.events);
+    }
+    if (verdict.kind === 'stop') {
+      throw new UserError(`training stopped at step ${step}: ${verdict.why}`, {
+        next: `lower the learning rate or look at the data of that step; the last checkpoint is of step ${this.saved}`,
+      });
+    }
+    if (verdict.kind === 'rollback') {
+      await this.rollBack(step, verdict);
+      return false;
+    }
+    const gradientNorms = this.telemetry.gradientNorms(step, this.optimizer, gradients);
+    let clip: number | undefined;
+    if (verdict.kind === 'skip') {
+      this.event('skipped-batch', { step, why: verdict.why });
+      this.passOver(place);
+    } else {
+      clip = stepper.update(gradients, place.learningRate, gradientClip);
+      this.loss = gradients.loss;
+      this.step = step;
+    }
+    const timing = this.telemetry.finish(place, step, gradients);
+    this.interval.stepTaken(timing.secondsPerStep);
+    const validates = validate && validateEverySteps > 0 && step % validateEverySteps === 0 && step < curriculum.steps;
+    this.metrics?.write(step, {
+      ...this.consumed(),
+      phase: curriculum.phases.length > 1 ? place.phase.index : undefined,
+      loss: gradients.loss,
+      lr: place.learningRate,
+      batchSize: place.batchSize,
+      gradientNorm: gradients.norm,
+      clip,
+      maskShare: gradients.maskShare,
+      skippedSamples: this.skippedSamples > 0 ? this.skippedSamples : undefined,
+      ranks: this.group.world > 1 ? this.group.world : undefined,
+      ...timing,
+      ...gradientNorms,
+      ...this.telemetry.parameterNorms(step),
+      validationLoss: validates && this.isFirst ? validate() : undefined,
+    });
+    progress.update(step, `loss ${gradients.loss.toFixed(3)}, ${Math.round(timing.tokensPerSecond)} tokens/s`);
+    return true;
+  }
+
+  /** A step without an update: its samples count as consumed. */
+  private passOver({ batchSize }: Place): void {
+    this.skippedSamples += batchSize;
+    this.step++;
+  }
+
+  private report(events: readonly GuardEvent[]): void {
+    for (const { name, fields } of events) this.event(name, fields);
+  }
+
+  /** Goes back to a checkpoint before a bad stretch, whose batches the guard then passes over. */
+  private async rollBack(step: number, { toStep, skipFromStep, skipToStep, why }: Rollback): Promise<void> {
+    const { dir, model, label, log } = this.options;
+    if (dir === undefined) {
+      throw new UserError(`training stopped at step ${step}: ${why}`, {
+        next: 'lower the learning rate; a run without a folder has nothing to go back to',
+      });
+    }
+    await this.writer?.flush();
+    this.group.barrier();
+    const found = this.isFirst ? this.load(toStep) : undefined;
+    const first = this.tell({ step: found?.step ?? null });
+    const state = this.isFirst || first['step'] === null ? found : this.load(first['step'] as number);
+    if (!state) {
+      const { restart = () => model.initialise(this.options.seed) } = this.options;
+      restart();
+      this.optimizer.reset();
+    }
+    this.restore(state);
+    await this.writer?.abandonAfter(this.step);
+    if (this.isFirst) this.metrics?.cut(this.step);
+    this.event('rolled-back', { from: step, to: this.step });
+    log.line(
+      `${label}: ${why}; back to step ${this.step}, and past the batches of steps ${skipFromStep} to ${skipToStep}`,
+    );
+  }
+
+  /** Samples and tokens read or passed over so far. */
+  private consumed(): { samples: number; tokens: number } {
+    const { curriculum } = this.options;
+    return { samples: curriculum.at(this.step).samples, tokens: curriculum.tokensBefore(this.step) };
+  }
+
+  private async endPhase(phase: Phase): Promise<void> {
+    const { saving, curriculum, onPhaseEnd } = this.options;
+    if (this.step !== phase.startStep + phase.steps) return;
+    if (saving?.retention.keepPhaseEnds && curriculum.phases.length > 1) await this.save(true);
+    if (!onPhaseEnd) return;
+    const facts = this.isFirst ? await onPhaseEnd(phase) : {};
+    this.event('phase-end', { step: this.step, phase: phase.name, ...facts });
+    this.group.barrier();
+  }
+
+  /** Ranges of samples that were passed over so far. */
+  private skippedRanges(): [number, number][] {
+    const { curriculum } = this.options;
+    const ranges: [number, number][] = [];
+    for (let step = 0; step < this.step && this.skippedSamples > 0; step++) {
+      if (!this.guard.skips(step + 1)) continue;
+      const from = curriculum.at(step).samples;
+      const to = curriculum.at(step + 1).samples;
+      const last = ranges.at(-1);
+      if (last && last[1] === from) last[1] = to;
+      else ranges.push([from, to]);
+    }
+    return ranges;
+  }
+
+  private async save(phaseEnd = false): Promise<void> {
+    const { writer, options } = this;
+    if (!writer || (this.saved === this.step && !phaseEnd)) return;
+    this.metrics?.flush();
+    const { backend, compute } = options.model.engine;
+    const place = options.curriculum.at(this.step);
+    this.interval.saveBegan();
+    await writer.save({
+      step: this.step,
+      samples: place.samples,
+      phase: place.phase.index,
+      phaseSamples: place.phaseSamples,
+      phaseEnd,
+      seed: options.seed,
+      target: backend.target,
+      compute,
+      loss: this.loss,
+      skipped: this.skippedRanges(),
+      guard: { guard: this.guard.state(), telemetry: this.telemetry.state() },
+    });
+    this.saved = this.step;
+  }
+
+  /** Looks at triggers, requests and the time of the next save, and does what any rank was asked for. */
+  private async obey(): Promise<void> {
+    const { dir, control } = this.options;
+    if (dir === undefined) return;
+    const triggers = this.isFirst ? readTriggers(dir) : { save: false, exit: false };
+    let bits = 0;
+    if (triggers.save) bits |= asks.save;
+    if (triggers.exit) bits |= asks.pause | asks.byTrigger;
+    if (control?.request === 'save-and-exit') bits |= asks.pause;
+    if (control?.request === 'exit-now') bits |= asks.leave;
+    if (this.isFirst && this.interval.isDue(this.step)) bits |= asks.dueSave;
+    const agreed = this.group.world === 1 ? bits : this.agree(bits);
+    const leaves = (agreed & (asks.pause | asks.leave)) !== 0;
+    if (agreed & (asks.save | asks.pause | asks.dueSave) && !(agreed & asks.leave)) await this.save();
+    if (agreed & asks.save || leaves) await this.writer?.flush();
+    if (this.isFirst && agreed & asks.save) clearTrigger(dir, 'save');
+    if (!leaves) return;
+    if (this.isFirst && agreed & asks.byTrigger) clearTrigger(dir, 'exit');
+    const by = agreed & asks.byTrigger ? 'trigger' : agreed & asks.leave ? 'exit-now' : 'save-and-exit';
+    this.event('paused', { step: this.step, by });
+    throw new Paused(`paused after step ${this.step} of ${dir}; the same command goes on from there`);
+  }
+
+  private agree(bits: number): number {
+    return this.group.allGather(Uint8Array.of(bits)).reduce((all, [theirs]) => all | (theirs as number), 0);
+  }
+
+  /** What rank 0 says, on every rank. */
+  private tell(words: Readonly<Record<string, Json | undefined>>): Readonly<Record<string, Json>> {
+    const mine = Buffer.from(this.isFirst ? JSON.stringify(words) : '');
+    const [first] = this.group.world === 1 ? [mine] : this.group.allGather(mine);
+    return JSON.parse(Buffer.from(first as Uint8Array).toString()) as Readonly<Record<string, Json>>;
+  }
+
+  private event(name: string, fields: Readonly<Record<string, Json>>): void {
+    const { dir } = this.options;
+    if (dir !== undefined && this.isFirst) appendEvent(join(dir, 'events.jsonl'), name, fields);
+  }
 }
 
-/** Looks at triggers and requests after a step. */
-function obey(dir: string, step: number, control: RunControl | undefined, save: () => void, event: EventWriter): void {
-  const triggers = readTriggers(dir);
-  const leave = triggers.exit || control?.request !== undefined;
-  if (triggers.save || (leave && control?.request !== 'exit-now')) save();
-  if (triggers.save) clearTrigger(dir, 'save');
-  if (!leave) return;
-  if (triggers.exit) clearTrigger(dir, 'exit');
-  event('paused', { step, by: triggers.exit ? 'trigger' : (control?.request ?? '') });
-  throw new Paused(`paused after step ${step} of ${dir}; the same command goes on from there`);
+type Rollback = Extract<Verdict, { kind: 'rollback' }>;
+
+function rowsOf({ phase, phaseSamples, batchSize }: Place): StepRows {
+  return { first: phase.dataStart + phaseSamples, batchSize, microBatchSize: phase.microBatchSize };
 }
 
-/** Tokens of one step. */
-function tokensOf(data: TrainingData): number {
-  return data.step(0).reduce((sum, { labels }) => sum + labels.length, 0);
+/** Steps from the last reset of the optimizer at or before a phase to the next one, or the end. */
+function stepsOfOptimizer({ phases, steps }: Curriculum, phase: Phase): number {
+  const resets = phases.filter(({ resetOptimizer }) => resetOptimizer).map(({ startStep }) => startStep);
+  const from = resets.filter((at) => at <= phase.startStep).at(-1) ?? 0;
+  const to = resets.find((at) => at > phase.startStep) ?? steps;
+  return to - from;
 }
