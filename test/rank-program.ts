@@ -5,6 +5,7 @@
 import { writeSync } from 'node:fs';
 import { UserError } from '../src/base/errors.ts';
 import { Random } from '../src/base/rng.ts';
+import { allReduce } from '../src/parallel/collectives.ts';
 import { connectGroup, type Group, type GroupOptions, LostPeer } from '../src/parallel/group.ts';
 
 export interface Rank {
@@ -226,6 +227,35 @@ function wrongLength(group: Group, { bytes = 100 }: Rank): void {
   group.barrier();
 }
 
+/** Sums of random sizes: whole numbers exactly, others with the bits of the tree over the ranks. */
+function sum(group: Group, { count = 6, seed = 1 }: Rank): void {
+  const add = (into: Float32Array, from: Float32Array): void => {
+    for (let i = 0; i < into.length; i++) (into[i] as number) += from[i] as number;
+  };
+  const tree = (parts: readonly Float32Array[]): Float32Array => {
+    if (parts.length === 1) return (parts[0] as Float32Array).slice();
+    const split = [1, 2, 4, 8].filter((n) => n < parts.length).at(-1) as number;
+    const left = tree(parts.slice(0, split));
+    add(left, tree(parts.slice(split)));
+    return left;
+  };
+  const sizes = new Random(seed, 'sizes');
+  let wrong = 0;
+  for (let round = 0; round < count; round++) {
+    const length = round < 3 ? round : sizes.integer(10 ** (4 + (round % 3)));
+    const parts = Array.from({ length: group.world }, (_, peer) => {
+      const random = new Random(seed, 'values', peer, round);
+      const whole = round % 2 === 0;
+      return new Float32Array(length).map(() => (whole ? random.integer(2001) - 1000 : random.real() * 2 - 1));
+    });
+    const mine = (parts[group.rank] as Float32Array).slice();
+    allReduce(group, mine, add);
+    const expected = tree(parts);
+    if (!sameBytes(new Uint8Array(mine.buffer), new Uint8Array(expected.buffer))) wrong++;
+  }
+  say({ sums: count, wrong });
+}
+
 const scenarios: Record<string, (group: Group, rank: Rank) => void> = {
   traffic,
   gather,
@@ -236,6 +266,7 @@ const scenarios: Record<string, (group: Group, rank: Rank) => void> = {
   leave,
   closeInOrder,
   wrongLength,
+  sum,
 };
 
 function described(error: unknown): object {

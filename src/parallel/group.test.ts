@@ -86,6 +86,14 @@ describe('messages', needsLibrary, () => {
   }
 });
 
+describe('sums over all ranks', needsLibrary, () => {
+  for (const world of [2, 3, 5]) {
+    test(`have the bits of the tree over the ranks, for random sizes: ${world} ranks`, async (t) => {
+      await allWell(ranksOf(t).start(world, 'sum', { seed: world }));
+    });
+  }
+});
+
 describe('lost peers', needsLibrary, () => {
   for (const scenario of ['lose', 'loseInTraffic']) {
     test(`a killed process is named by every other rank within a second (${scenario})`, async (t) => {

@@ -142,5 +142,8 @@ function userTag(tag: number): number {
 /** The native module, or why there is none. */
 export function messageLayer(): { readonly module: NativeModule } | { readonly why: string } {
   const library = nativeLibrary();
-  return 'why' in library ? { why: library.why } : { module: library.module };
+  if ('why' in library) return { why: library.why };
+  // A library of older sources: kernels, but no messages.
+  if (typeof library.module.commOpen !== 'function') return { why: `${library.path} is older than these sources` };
+  return { module: library.module };
 }
