@@ -4,7 +4,11 @@
 import { jsBackend } from '../src/tensor/backend-js.ts';
 import { ParameterSet } from '../src/tensor/parameters.ts';
 import { Engine } from '../src/tensor/tensor.ts';
-import type { NewCheckpointState, SavedOptimizer } from '../src/train/checkpoint-state.ts';
+import type { NewCheckpointState, Retention, SavedOptimizer } from '../src/train/checkpoint-state.ts';
+
+/** Elements of the model that is saved until it is killed: a third of a megabyte with its moments. */
+export const killedModelSize = 20_000;
+export const killedRetention: Retention = { keepLast: 2, keepEverySteps: 100, keepPhaseEnds: true };
 
 const momentNames = ['m1', 'm2', 'v'] as const;
 

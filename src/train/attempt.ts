@@ -58,7 +58,7 @@ export class Attempt {
     const record: AttemptRecord = { number, token, pid: process.pid, host: hostname(), ranks: facts.ranks, started };
     writeJsonAtomic(join(dir, 'attempt.json'), record);
     syncFolder(attempts);
-    sweepOlder(join(runDir, 'checkpoints'), number);
+    attempt.unlessOvertaken(() => sweepOlder(join(runDir, 'checkpoints'), number));
     return attempt;
   }
 
@@ -85,6 +85,19 @@ export class Attempt {
       found: `this is attempt ${this.number}`,
       next: 'let the newer one go on; this one has stopped and changed nothing after that',
     });
+  }
+
+  /**
+   * Does something. What a newer attempt swept away meanwhile makes it fail in some way or other; then the error is that
+   * of `assertCurrent`.
+   */
+  unlessOvertaken<T>(action: () => T): T {
+    try {
+      return action();
+    } catch (error) {
+      this.assertCurrent();
+      throw error;
+    }
   }
 
   /** The name under which this attempt works on `path` until it is done. */

@@ -26,17 +26,14 @@ import { errorText, readJson } from '../base/json.ts';
 import { type Attempt, moved } from './attempt.ts';
 import {
   asideFolders,
-  type CheckpointFile,
-  type CheckpointState,
   checkpointFolders,
   checkpointFormat,
   folderName,
   latestName,
-  type NewCheckpointState,
-  type Retention,
   stateName,
   stepOf,
-} from './checkpoint-state.ts';
+} from './checkpoint-folder.ts';
+import type { CheckpointFile, CheckpointState, NewCheckpointState, Retention } from './checkpoint-state.ts';
 
 /** A file to write: its bytes are those of `pieces` one after the other. */
 export interface NewFile {
@@ -73,15 +70,11 @@ interface Marker {
   readonly error?: string;
 }
 
-/** Told before each change on the disk; tests put kills and other attempts there. */
-export type Watcher = (before: string) => void;
-const nobody: Watcher = () => {};
-
 /** Hashed and written at a time: large enough for the disk, small enough to be hashed while in the cache. */
 const pieceBytes = 1 << 22;
 
 /** Does this rank's part of a save. Rank 0 commits and returns the folder; the others return undefined. */
-export function saveCheckpointFiles(job: SaveJob, at: Watcher = nobody): string | undefined {
+export function saveCheckpointFiles(job: SaveJob): string | undefined {
   const { dir, attempt, rank, save, from, to } = job;
   const aside = attempt.aside(join(dir, folderName(job.state.step)));
   const leave = (marker: Marker): void => {
@@ -91,19 +84,16 @@ export function saveCheckpointFiles(job: SaveJob, at: Watcher = nobody): string 
   };
   try {
     attempt.assertCurrent();
-    at('make the folder');
+    // Also before: whoever was killed between commit and here, again and again, must not fill the disk.
+    if (rank === 0) retire(dir, attempt, job.retention);
     mkdirSync(aside, { recursive: true });
-    const files = job.files.map(({ path, pieces }) => {
-      at(`write ${path}`);
-      return { path, ...writeHashed(join(aside, path), pieces, () => at(`flush ${path}`)) };
-    });
-    if (rank === 0) return commit(job, aside, { save, from, to, files }, at);
-    at(`leave ${markerName(rank)}`);
+    const files = job.files.map(({ path, pieces }) => ({ path, ...writeHashed(join(aside, path), pieces) }));
+    if (rank === 0) return commit(job, aside, { save, from, to, files });
     syncFolder(aside);
     leave({ save, from, to, files });
     return undefined;
   } catch (error) {
-    // A folder that was swept away says what happened in a worse way than this does.
+    // As in `Attempt.unlessOvertaken`.
     attempt.assertCurrent();
     if (rank === 0) tryTo(() => rmSync(aside, { recursive: true, force: true }));
     else tryTo(() => leave({ save, from, to, files: [], error: errorText(error) }));
@@ -111,13 +101,12 @@ export function saveCheckpointFiles(job: SaveJob, at: Watcher = nobody): string 
   }
 }
 
-function commit(job: SaveJob, aside: string, own: Marker, at: Watcher): string {
+function commit(job: SaveJob, aside: string, own: Marker): string {
   const { dir, attempt, ranks } = job;
   const markers = [own];
   const started = performance.now();
   for (let rank = 1; rank < ranks; rank++) markers.push(waitForMarker(job, aside, rank, started));
   checkRanges(markers, job.size);
-  at('remove the markers');
   for (let rank = 1; rank < ranks; rank++) rmSync(join(aside, markerName(rank)), { force: true });
   const state: CheckpointState = {
     format: checkpointFormat,
@@ -126,41 +115,38 @@ function commit(job: SaveJob, aside: string, own: Marker, at: Watcher): string {
     ranks,
     files: markers.flatMap(({ files }) => files),
   };
-  at(`write ${stateName}`);
   writeSynced(join(aside, stateName), `${JSON.stringify(state, null, 2)}\n`);
   syncFolder(aside);
 
   const folder = join(dir, folderName(state.step));
   const replaced = attempt.replaced(dir);
   if (existsSync(folder)) {
-    at('make room');
     mkdirSync(replaced, { recursive: true });
     attempt.assertCurrent();
-    at('move the old one away');
     renameSync(folder, join(replaced, basename(folder)));
   }
   attempt.assertCurrent();
-  at('commit');
   renameSync(aside, folder);
-  at('flush the commit');
   syncFolder(dir);
-  at('remove the old one');
   rmSync(replaced, { recursive: true, force: true });
-  pointLatest(dir, attempt, basename(folder), at);
-  retire(dir, attempt, job.retention, at);
+  pointLatest(dir, attempt, basename(folder));
+  retire(dir, attempt, job.retention);
   return folder;
 }
 
+/** Lets `latest` name a folder. */
+export function repairLatest(dir: string, attempt: Attempt, name: string): void {
+  attempt.unlessOvertaken(() => pointLatest(dir, attempt, name));
+}
+
 /** Lets `latest` name a folder, or nothing. */
-export function pointLatest(dir: string, attempt: Attempt, name: string | undefined, at: Watcher = nobody): void {
+function pointLatest(dir: string, attempt: Attempt, name: string | undefined): void {
   const path = join(dir, latestName);
   const aside = attempt.aside(path);
-  at('write latest');
   rmSync(aside, { recursive: true, force: true });
   if (name === undefined) mkdirSync(aside, { recursive: true });
   else writeSynced(aside, `${name}\n`);
   attempt.assertCurrent();
-  at('move latest');
   if (name === undefined) moved(path, join(aside, latestName));
   else renameSync(aside, path);
   syncFolder(dir);
@@ -168,7 +154,7 @@ export function pointLatest(dir: string, attempt: Attempt, name: string | undefi
 }
 
 /** Removes checkpoints that `retention` does not keep, and what was set aside long ago. */
-function retire(dir: string, attempt: Attempt, retention: Retention, at: Watcher): void {
+function retire(dir: string, attempt: Attempt, retention: Retention): void {
   const { keepEverySteps, keepPhaseEnds } = retention;
   const keepLast = Math.max(1, retention.keepLast);
   const folders = checkpointFolders(dir);
@@ -179,19 +165,17 @@ function retire(dir: string, attempt: Attempt, retention: Retention, at: Watcher
   // Damaged and abandoned ones are for a person to look at; that time is over when the run is this far beyond them.
   const oldest = folders[keepLast - 1];
   const beyond = oldest === undefined ? [] : asideFolders(dir).filter((folder) => stepOf(folder) < stepOf(oldest));
-  takeAway(dir, attempt, [...old, ...beyond], at);
+  takeAway(dir, attempt, [...old, ...beyond]);
 }
 
-/** Sets checkpoint folders aside under their names with `.damaged` or `.abandoned`. */
-export function setAside(
-  dir: string,
-  attempt: Attempt,
-  folders: readonly string[],
-  as: 'damaged' | 'abandoned',
-  at: Watcher = nobody,
-): void {
-  takeAway(dir, attempt, folders, at, (taken, folder) => {
-    rmSync(`${folder}.${as}`, { recursive: true, force: true });
+/** Sets a damaged checkpoint aside as `.damaged`. */
+export function setDamagedAside(dir: string, attempt: Attempt, folder: string): void {
+  attempt.unlessOvertaken(() => setAside(dir, attempt, [folder], 'damaged'));
+}
+
+function setAside(dir: string, attempt: Attempt, folders: readonly string[], as: 'damaged' | 'abandoned'): void {
+  takeAway(dir, attempt, folders, (taken, folder) => {
+    moved(`${folder}.${as}`, `${taken}.${as}`);
     moved(taken, `${folder}.${as}`);
   });
 }
@@ -200,13 +184,15 @@ export function setAside(
  * Leaves the checkpoints after `step` behind, newest first, as `.abandoned`: a rollback goes on from `step` on another
  * way. `latest` names the newest one that remains.
  */
-export function abandonAfter(dir: string, attempt: Attempt, step: number, at: Watcher = nobody): void {
+export function abandonAfter(dir: string, attempt: Attempt, step: number): void {
   const folders = checkpointFolders(dir);
   const newer = folders.filter((folder) => stepOf(folder) > step);
   if (newer.length === 0) return;
   const newest = folders.find((folder) => stepOf(folder) <= step);
-  pointLatest(dir, attempt, newest && basename(newest), at);
-  setAside(dir, attempt, newer, 'abandoned', at);
+  attempt.unlessOvertaken(() => {
+    pointLatest(dir, attempt, newest && basename(newest));
+    setAside(dir, attempt, newer, 'abandoned');
+  });
 }
 
 /** Moves folders into one of this attempt's own, then removes that; `keep` may take each out again. */
@@ -214,23 +200,18 @@ function takeAway(
   dir: string,
   attempt: Attempt,
   folders: readonly string[],
-  at: Watcher,
   keep: (taken: string, folder: string) => void = () => {},
 ): void {
   if (folders.length === 0) return;
   const retired = attempt.aside(join(dir, 'retired'));
-  at('make room for old ones');
   mkdirSync(retired, { recursive: true });
   for (const folder of folders) {
     const taken = join(retired, basename(folder));
     attempt.assertCurrent();
-    at(`take away ${basename(folder)}`);
     rmSync(taken, { recursive: true, force: true });
     renameSync(folder, taken);
-    at(`put aside ${basename(folder)}`);
     keep(taken, folder);
   }
-  at('remove old ones');
   rmSync(retired, { recursive: true, force: true });
 }
 
@@ -279,12 +260,8 @@ function checkRanges(markers: readonly Marker[], size: number): void {
   if (end !== size) throw new Error(`checkpoint: moments up to element ${end}, expected ${size}`);
 }
 
-/** Writes, hashes and flushes a file; `beforeFlush` is called in between. */
-function writeHashed(
-  path: string,
-  pieces: readonly Uint8Array[],
-  beforeFlush: () => void,
-): { readonly sha256: string; readonly bytes: number } {
+/** Writes, hashes and flushes a file. */
+function writeHashed(path: string, pieces: readonly Uint8Array[]): { readonly sha256: string; readonly bytes: number } {
   const hash = createHash('sha256');
   let bytes = 0;
   const file = openSync(path, 'w');
@@ -297,7 +274,6 @@ function writeHashed(
         bytes += part.length;
       }
     }
-    beforeFlush();
     fsyncSync(file);
   } finally {
     closeSync(file);

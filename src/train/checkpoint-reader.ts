@@ -14,19 +14,17 @@ import { errorText, readJson } from '../base/json.ts';
 import type { ParameterSet } from '../tensor/parameters.ts';
 import { SafetensorsFile } from '../tensor/safetensors.ts';
 import type { Attempt } from './attempt.ts';
-import { pointLatest, setAside } from './checkpoint-commit.ts';
+import { repairLatest, setDamagedAside } from './checkpoint-commit.ts';
 import {
-  type CheckpointState,
   checkpointFolders,
   checkpointFormat,
-  checkpointStateSchema,
   folderName,
   latestName,
-  type SavedOptimizer,
   stateName,
   stepOf,
   weightsName,
-} from './checkpoint-state.ts';
+} from './checkpoint-folder.ts';
+import { type CheckpointState, checkpointStateSchema, type SavedOptimizer } from './checkpoint-state.ts';
 
 export interface LoadOptions {
   /** Only checkpoints of this step and earlier ones (rollbacks). */
@@ -55,11 +53,11 @@ export function loadLatestCheckpoint(
     const state = readState(folder, () => true);
     if (typeof state === 'string') {
       onDamaged(folder, state);
-      if (attempt) setAside(dir, attempt, [folder], 'damaged');
+      if (attempt) setDamagedAside(dir, attempt, folder);
       continue;
     }
     loadInto(folder, state, parameters, optimizer);
-    if (attempt && atMostStep === Number.POSITIVE_INFINITY) repairLatest(dir, attempt, basename(folder));
+    if (attempt && atMostStep === Number.POSITIVE_INFINITY) checkLatest(dir, attempt, basename(folder));
     return state;
   }
   return undefined;
@@ -117,9 +115,9 @@ export function readState(folder: string, checks: (path: string) => boolean): Ch
 }
 
 /** After a kill between commit and `latest`, or a damaged newest one, `latest` names another folder or none. */
-function repairLatest(dir: string, attempt: Attempt, name: string): void {
+function checkLatest(dir: string, attempt: Attempt, name: string): void {
   const path = join(dir, latestName);
-  if (!existsSync(path) || readFileSync(path, 'utf8').trim() !== name) pointLatest(dir, attempt, name);
+  if (!existsSync(path) || readFileSync(path, 'utf8').trim() !== name) repairLatest(dir, attempt, name);
 }
 
 /** First and last element (exclusive) of the flat buffer whose moments a file has. */

@@ -5,16 +5,9 @@
 // in its order, random numbers from seed and place, so there is no generator or reader whose state would be saved.
 //
 // Does not: read or write tensors (checkpoint-reader.ts, checkpoint-commit.ts).
-import { existsSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
 import { z } from 'zod';
 import type { Json } from '../base/json.ts';
-
-export const checkpointFormat = 'belay-checkpoint-2';
-export const stateName = 'checkpoint.json';
-export const weightsName = 'weights.safetensors';
-/** Names the folder of the newest checkpoint that was committed, for people and other programs. */
-export const latestName = 'latest';
+import { checkpointFormat } from './checkpoint-folder.ts';
 
 const count = z.int().min(0);
 
@@ -70,38 +63,4 @@ export interface Retention {
   readonly keepEverySteps: number | null;
   /** ... and the last one of each phase. */
   readonly keepPhaseEnds: boolean;
-}
-
-/** `step-000000200` */
-export function folderName(step: number): string {
-  return `step-${String(step).padStart(9, '0')}`;
-}
-
-/** The step of a folder's name. */
-export function stepOf(folder: string): number {
-  return Number(/step-(\d{9})/.exec(folder)?.[1] ?? Number.NaN);
-}
-
-/** `optimizer-00000-of-00002.safetensors` */
-export function optimizerName(rank: number, ranks: number): string {
-  return `optimizer-${String(rank).padStart(5, '0')}-of-${String(ranks).padStart(5, '0')}.safetensors`;
-}
-
-/** Checkpoint folders below `dir`, newest first; neither what is being saved nor what was set aside. */
-export function checkpointFolders(dir: string): string[] {
-  return foldersLike(dir, /^step-\d{9}$/);
-}
-
-/** Folders that were set aside: damaged ones, and those that a rollback left behind; newest first. */
-export function asideFolders(dir: string): string[] {
-  return foldersLike(dir, /^step-\d{9}\.(damaged|abandoned)$/);
-}
-
-function foldersLike(dir: string, pattern: RegExp): string[] {
-  if (!existsSync(dir)) return [];
-  return readdirSync(dir)
-    .filter((name) => pattern.test(name))
-    .sort()
-    .reverse()
-    .map((name) => join(dir, name));
 }

@@ -3,10 +3,9 @@
 // Does not: see the model; what it writes was copied before it was asked.
 import { parentPort, workerData } from 'node:worker_threads';
 import { UserError } from '../base/errors.ts';
-import { safetensorsHead } from '../tensor/safetensors.ts';
 import { Attempt } from './attempt.ts';
-import { type NewFile, saveCheckpointFiles } from './checkpoint-commit.ts';
-import { type NewCheckpointState, optimizerName, type Retention, weightsName } from './checkpoint-state.ts';
+import { saveCheckpointFiles } from './checkpoint-commit.ts';
+import type { NewCheckpointState, Retention } from './checkpoint-state.ts';
 
 /** What stays the same from save to save. */
 export interface WriterFacts {
@@ -18,18 +17,25 @@ export interface WriterFacts {
   readonly ranks: number;
   readonly retention: Retention;
   readonly patienceMs: number;
-  /** All parameters in the order of the flat buffer. */
-  readonly parameters: readonly { readonly name: string; readonly shape: readonly number[] }[];
   readonly size: number;
   readonly from: number;
   readonly to: number;
-  readonly moments: readonly string[];
+}
+
+/** A file to write: the head, then the next so many of the buffers. */
+export interface RequestedFile {
+  readonly path: string;
+  readonly head: Uint8Array;
+  readonly buffers: number;
 }
 
 /** A save, or (without one) memory to touch for the first time, so that the first copy does not have to. */
 export interface WriterRequest {
-  readonly save?: { readonly number: number; readonly state: NewCheckpointState; readonly optimizerStep: number };
-  /** The weights (rank 0), then each moment. */
+  readonly save?: {
+    readonly number: number;
+    readonly state: NewCheckpointState;
+    readonly files: readonly RequestedFile[];
+  };
   readonly buffers: readonly ArrayBuffer[];
 }
 
@@ -43,30 +49,21 @@ export interface WriterAnswer {
 const pageBytes = 4096;
 
 function answer(facts: WriterFacts, { save, buffers }: WriterRequest): WriterAnswer {
+  const bytes = buffers.map((buffer) => new Uint8Array(buffer));
   if (!save) {
-    for (const buffer of buffers) {
-      const bytes = new Uint8Array(buffer);
-      for (let at = 0; at < bytes.length; at += pageBytes) bytes[at] = 1;
+    for (const each of bytes) {
+      for (let at = 0; at < each.length; at += pageBytes) each[at] = 1;
     }
     return { buffers };
   }
-  const { runDir, rank, ranks, parameters, size, from, to } = facts;
+  const { runDir, attempt: number, token, ...rest } = facts;
+  const attempt = Attempt.join(runDir, number, token);
+  const files = save.files.map((file) => ({
+    path: file.path,
+    pieces: [file.head, ...bytes.splice(0, file.buffers)],
+  }));
   try {
-    const bytes = buffers.map((buffer) => new Uint8Array(buffer));
-    const files: NewFile[] = [];
-    if (rank === 0) {
-      const head = safetensorsHead(parameters, 'F32', { format: 'pt' });
-      files.push({ path: weightsName, pieces: [head, bytes.shift() as Uint8Array] });
-    }
-    const metadata = { from: String(from), to: String(to), of: String(size), step: String(save.optimizerStep) };
-    const moments = facts.moments.map((name) => ({ name, shape: [to - from] }));
-    const head = safetensorsHead(moments, 'F32', metadata);
-    files.push({ path: optimizerName(rank, ranks), pieces: [head, ...bytes] });
-    const attempt = Attempt.join(runDir, facts.attempt, facts.token);
-    const { dir, retention, patienceMs } = facts;
-    const { number, state } = save;
-    const job = { dir, attempt, rank, ranks, retention, patienceMs, save: number, state, files, from, to, size };
-    const folder = saveCheckpointFiles(job);
+    const folder = saveCheckpointFiles({ ...rest, attempt, save: save.number, state: save.state, files });
     return { buffers, ...(folder === undefined ? {} : { folder }) };
   } catch (cause) {
     const error = cause instanceof Error ? cause : new Error(String(cause));

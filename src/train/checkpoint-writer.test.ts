@@ -24,7 +24,8 @@ import {
 } from '../../test/checkpoint-model.ts';
 import { Attempt } from './attempt.ts';
 import { loadLatestCheckpoint } from './checkpoint-reader.ts';
-import { checkpointFolders, checkpointStateSchema, type Retention, type SavedOptimizer } from './checkpoint-state.ts';
+import { checkpointFolders } from './checkpoint-folder.ts';
+import { checkpointStateSchema, type Retention, type SavedOptimizer } from './checkpoint-state.ts';
 import { CheckpointWriter, type SaveReport } from './checkpoint-writer.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'belay-checkpoint-'));

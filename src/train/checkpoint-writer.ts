@@ -12,15 +12,17 @@ import { z } from 'zod';
 import { UserError } from '../base/errors.ts';
 import { startThread } from '../base/thread.ts';
 import type { ParameterSet } from '../tensor/parameters.ts';
+import { safetensorsHead } from '../tensor/safetensors.ts';
 import type { Attempt } from './attempt.ts';
 import { abandonAfter } from './checkpoint-commit.ts';
+import { optimizerName, weightsName } from './checkpoint-folder.ts';
 import {
   checkpointStateSchema,
   type NewCheckpointState,
   type Retention,
   type SavedOptimizer,
 } from './checkpoint-state.ts';
-import type { WriterAnswer, WriterFacts, WriterRequest } from './checkpoint-writer-thread.ts';
+import type { RequestedFile, WriterAnswer, WriterFacts, WriterRequest } from './checkpoint-writer-thread.ts';
 
 export interface SaveReport {
   readonly step: number;
@@ -95,8 +97,8 @@ export class CheckpointWriter {
     const buffers = this.buffers as readonly ArrayBuffer[];
     for (const [index, source] of this.sources.entries()) new Float32Array(buffers[index] as ArrayBuffer).set(source);
     const number = ++this.saves;
-    const { optimizer, onSaved } = this.options;
-    this.ask({ save: { number, state, optimizerStep: optimizer.step }, buffers }, (folder) => {
+    const { onSaved } = this.options;
+    this.ask({ save: { number, state, files: this.files() }, buffers }, (folder) => {
       const seconds = (performance.now() - started) / 1000;
       this.lastSaveSeconds = seconds;
       const bytes = this.sources.reduce((sum, { byteLength }) => sum + byteLength, 0);
@@ -153,11 +155,9 @@ export class CheckpointWriter {
       ranks: world,
       retention,
       patienceMs: patienceSeconds * 1000,
-      parameters: parameters.slices.map(({ name, shape }) => ({ name, shape })),
       size: parameters.size,
       from: optimizer.from,
       to: optimizer.to,
-      moments: [...optimizer.state.keys()],
     };
     const thread = startThread(import.meta.url, './checkpoint-writer-thread', facts);
     this.thread = thread;
@@ -177,6 +177,19 @@ export class CheckpointWriter {
       this.settle();
     });
     this.ask({ buffers: this.sources.map(({ byteLength }) => new ArrayBuffer(byteLength)) }, () => {});
+  }
+
+  /** The files of this rank, in the order of the buffers. */
+  private files(): RequestedFile[] {
+    const { parameters, optimizer, rank, world } = this.options;
+    const { from, to, step, state } = optimizer;
+    const metadata = { from: String(from), to: String(to), of: String(parameters.size), step: String(step) };
+    const moments = [...state.keys()].map((name) => ({ name, shape: [to - from] }));
+    const head = safetensorsHead(moments, 'F32', metadata);
+    const ownRange = { path: optimizerName(rank, world), head, buffers: moments.length };
+    if (rank > 0) return [ownRange];
+    const weights = safetensorsHead(parameters.slices, 'F32', { format: 'pt' });
+    return [{ path: weightsName, head: weights, buffers: 1 }, ownRange];
   }
 
   /** Sends the buffers to the thread; `underWay` resolves when they are back, or when the thread has died. */

@@ -1,0 +1,60 @@
+// A program that does nothing but save, for test/kill-while-saving.test.ts: goes on from the newest checkpoint, changes
+// every number, saves, again and again, until it is killed. Says on standard output what it found and what was committed.
+//
+//   node saving-program.js RUN_DIR RANKS
+import { writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { Attempt } from '../src/train/attempt.ts';
+import { loadLatestCheckpoint } from '../src/train/checkpoint-reader.ts';
+import { CheckpointWriter } from '../src/train/checkpoint-writer.ts';
+import {
+  differenceFrom,
+  fillFor,
+  killedModelSize,
+  killedRetention,
+  testOptimizer,
+  testParameters,
+  testState,
+  unevenRange,
+} from './checkpoint-model.ts';
+
+const [, , runDir = '', count = '1'] = process.argv;
+const ranks = Number(count);
+const dir = join(runDir, 'checkpoints');
+/** At once, past all buffers: what was said is known even when the next instruction is the last. */
+const say = (text: string): void => void writeSync(1, `${text}\n`);
+
+const attempt = Attempt.begin(runDir, { ranks });
+const parameters = testParameters(killedModelSize);
+const optimizers = Array.from({ length: ranks }, (_, rank) =>
+  testOptimizer(...unevenRange(parameters.size, rank, ranks)),
+);
+let step = 0;
+for (const [rank, optimizer] of optimizers.entries()) {
+  const complain = (folder: string, why: string): void => say(`damaged ${folder}: ${why}`);
+  const state = loadLatestCheckpoint(dir, parameters, optimizer, complain, rank === 0 ? { attempt } : { step });
+  if (!state) break;
+  ({ step } = state);
+  const difference = differenceFrom(step, parameters, optimizer);
+  if (difference) say(`wrong ${difference}`);
+}
+say(`found ${step}`);
+
+const writers = optimizers.map(
+  (optimizer, rank) =>
+    new CheckpointWriter({
+      dir,
+      parameters,
+      optimizer,
+      rank,
+      world: ranks,
+      attempt: Attempt.join(runDir, attempt.number, attempt.token),
+      retention: killedRetention,
+      onSaved: (report) => say(`committed ${report.step}`),
+    }),
+);
+for (;;) {
+  step++;
+  for (const optimizer of optimizers) fillFor(step, parameters, optimizer);
+  await Promise.all(writers.map((writer) => writer.save(testState(step, step % 40 === 0))));
+}
