@@ -12,7 +12,7 @@ import { hashFile } from '../src/base/hashing.ts';
 import { findManifest } from '../src/base/manifest.ts';
 import { Random } from '../src/base/rng.ts';
 import { packageRoot } from '../src/base/version.ts';
-import { checkpointFolders } from '../src/train/checkpoint-state.ts';
+import { checkpointFolders } from '../src/train/checkpoint-folder.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'belay-line-'));
 after(() => rmSync(scratch, { recursive: true, force: true }));

@@ -13,7 +13,7 @@ import { modelConfig } from '../model/config.ts';
 import { jsBackend } from '../tensor/backend-js.ts';
 import type { Backend } from '../tensor/backend.ts';
 import { Engine } from '../tensor/tensor.ts';
-import { checkpointFolders } from './checkpoint-state.ts';
+import { checkpointFolders } from './checkpoint-folder.ts';
 import { RunControl } from './control.ts';
 import { Curriculum, type CurriculumPlan, type RatePlan } from './curriculum.ts';
 import { train, type TrainOptions } from './loop.ts';
