@@ -36,15 +36,19 @@ export interface ValidationLoss {
   readonly languages: { readonly [language: string]: Loss };
 }
 
-export interface ValidationOptions {
+/** What scoring documents in windows takes. */
+export interface WindowOptions {
   readonly model: Pick<EvaluatedModel, 'score'>;
   readonly documents: readonly ValidationDocument[];
-  readonly unigram: Unigram;
   /** Predicted tokens of a window: the length the model was trained on. */
   readonly window: number;
   /** Tokens handed to the model at a time. */
   readonly tokensPerCall?: number;
   readonly onProgress?: (documents: number) => void;
+}
+
+export interface ValidationOptions extends WindowOptions {
+  readonly unigram: Unigram;
 }
 
 interface Sums {
@@ -62,42 +66,32 @@ export function scoringWindows(n: number, window: number): { readonly start: num
   return windows;
 }
 
-export function validationLoss(options: ValidationOptions): ValidationLoss {
-  const { model, documents, unigram, window, tokensPerCall = 32_768 } = options;
-  const overall = noSums();
-  const languages = new Map<string, Sums>();
-  let pending: { readonly ids: readonly number[]; readonly sums: Sums }[] = [];
+/** Calls `visit` with the nats of every predicted token: of ids[position] of a document, given what its window knows. */
+export function scoreInWindows(
+  options: WindowOptions,
+  visit: (document: ValidationDocument, position: number, nats: number) => void,
+): void {
+  const { model, documents, window, tokensPerCall = 32_768 } = options;
+  let pending: { readonly ids: readonly number[]; readonly document: ValidationDocument; readonly start: number }[] =
+    [];
   let pendingTokens = 0;
   const flush = (): void => {
     if (pending.length === 0) return;
     const scores = model.score(pending);
-    for (const [i, { ids, sums }] of pending.entries()) {
+    for (const [i, { ids, document, start }] of pending.entries()) {
       const logprobs = scores[i];
       if (logprobs?.length !== ids.length - 1) {
-        throw new Error(`validationLoss: got ${logprobs?.length} log-probs for ${ids.length} ids, expected one fewer`);
+        throw new Error(`scoreInWindows: got ${logprobs?.length} log-probs for ${ids.length} ids, expected one fewer`);
       }
-      for (let t = 0; t < logprobs.length; t++) {
-        const nats = -(logprobs[t] as number);
-        const baseline = unigram.loss(ids[t + 1] as number);
-        for (const sum of [sums, overall]) {
-          sum.tokens++;
-          sum.nats += nats;
-          sum.unigramNats += baseline;
-        }
-      }
+      for (let t = 0; t < logprobs.length; t++) visit(document, start + t + 1, -(logprobs[t] as number));
     }
     pending = [];
     pendingTokens = 0;
   };
-  for (const [done, { language, ids, bytes }] of documents.entries()) {
-    let sums = languages.get(language);
-    if (!sums) languages.set(language, (sums = noSums()));
-    for (const sum of [sums, overall]) {
-      sum.documents++;
-      sum.bytes += bytes;
-    }
-    for (const { start, end } of scoringWindows(ids.length, window)) {
-      pending.push({ ids: Array.prototype.slice.call(ids, start, end) as number[], sums });
+  for (const [done, document] of documents.entries()) {
+    for (const { start, end } of scoringWindows(document.ids.length, window)) {
+      const ids = Array.prototype.slice.call(document.ids, start, end) as number[];
+      pending.push({ ids, document, start });
       pendingTokens += end - start;
     }
     if (pendingTokens >= tokensPerCall) {
@@ -107,6 +101,28 @@ export function validationLoss(options: ValidationOptions): ValidationLoss {
   }
   flush();
   options.onProgress?.(documents.length);
+}
+
+export function validationLoss(options: ValidationOptions): ValidationLoss {
+  const { documents, unigram } = options;
+  const overall = noSums();
+  const languages = new Map<string, Sums>();
+  for (const { language, bytes } of documents) {
+    let sums = languages.get(language);
+    if (!sums) languages.set(language, (sums = noSums()));
+    for (const sum of [sums, overall]) {
+      sum.documents++;
+      sum.bytes += bytes;
+    }
+  }
+  scoreInWindows(options, ({ language, ids }, position, nats) => {
+    const baseline = unigram.loss(ids[position] as number);
+    for (const sum of [languages.get(language) as Sums, overall]) {
+      sum.tokens++;
+      sum.nats += nats;
+      sum.unigramNats += baseline;
+    }
+  });
   const ordered = [...languages].sort(([a], [b]) => (a < b ? -1 : 1));
   return {
     overall: lossOf(overall),
