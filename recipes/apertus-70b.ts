@@ -3,7 +3,7 @@
 // Sizes, optimizer, schedule, stages and mixtures are the published ones; the data itself is not part of this recipe.
 // Training it is the work of a cluster: `belay plan recipes/apertus-70b.ts` shows what it costs.
 import { defineRecipe } from '../src/base/recipe.ts';
-import { model70b, training, wattsPerDevice } from './apertus/models.ts';
+import { megatron70b, model70b, training, wattsPerDevice } from './apertus/models.ts';
 import { stagePhases } from './apertus/stages.ts';
 
 /** 2,048 sequences a step, and 4,096 after 1,072,164,864 samples: 523,518 steps. */
@@ -41,4 +41,5 @@ export default defineRecipe({
     tokensPerSecondPerDevice: 723,
     wattsPerDevice,
   },
+  megatron: megatron70b,
 });

@@ -3,7 +3,7 @@
 // Sizes, optimizer, schedule, stages and mixtures are the published ones; the data itself is not part of this recipe.
 // Training it is the work of a cluster: `belay plan recipes/apertus-8b.ts` shows what it costs.
 import { defineRecipe } from '../src/base/recipe.ts';
-import { model8b, training, wattsPerDevice } from './apertus/models.ts';
+import { megatron8b, model8b, training, wattsPerDevice } from './apertus/models.ts';
 import { stagePhases } from './apertus/stages.ts';
 
 /** 1,024 sequences a step, and 2,048 after 1,718,272,000 samples: 1,678,000 steps, where stage 3 begins. */
@@ -40,4 +40,5 @@ export default defineRecipe({
     tokensPerSecondPerDevice: 6000,
     wattsPerDevice,
   },
+  megatron: megatron8b,
 });

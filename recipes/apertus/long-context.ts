@@ -8,7 +8,16 @@
 //
 // Does not: name start weights. Phase `8k` begins with those that pretraining ended with (without its optimizer).
 import type { RecipeInput } from '../../src/base/recipe.ts';
-import { devicesPerNode, model70b, model8b, training, wattsPerDevice } from './models.ts';
+import {
+  devicesPerNode,
+  megatron70b,
+  megatron8b,
+  megatronArguments,
+  model70b,
+  model8b,
+  training,
+  wattsPerDevice,
+} from './models.ts';
 import { mixture } from './stages.ts';
 
 /** The published values of a phase; steps, nodes and tokens per second and device for 8B and 70B. */
@@ -72,6 +81,41 @@ const sizes = {
   '70b': { model: model70b, tokensPerStep: 2048 * 8192, warmup: 75, learningRate: 1.0e-6 },
 } as const;
 
+type Megatron = NonNullable<RecipeInput['megatron']>;
+
+/** How Megatron-LM ran the phases; phase 8k has what is not named by phase. */
+const megatron: Readonly<Record<keyof typeof sizes, Megatron>> = {
+  '8b': {
+    ...megatron8b,
+    sequenceParallel: true,
+    dataWorkers: 32,
+    tokenizer: 'alehc/swissai-tokenizer',
+    arguments: {
+      ...megatronArguments,
+      'ckpt-assume-constant-structure': true,
+      'log-params-norm': true,
+      'log-progress': true,
+      'manual-gc-interval': 200,
+    },
+    phases: {
+      '8k': { checkpointEverySteps: 500 },
+      '16k': { tensorParallel: 4, checkpointEverySteps: 500 },
+      '32k': { tensorParallel: 4, contextParallel: 2 },
+      '64k': { tensorParallel: 4, contextParallel: 4, checkpointEverySteps: 125, dataWorkers: 8 },
+    },
+  },
+  '70b': {
+    ...megatron70b,
+    tokenizer: 'alehc/swissai-tokenizer',
+    arguments: { ...megatron70b.arguments, 'log-params-norm': true },
+    phases: {
+      '16k': { contextParallel: 2 },
+      '32k': { contextParallel: 4 },
+      '64k': { contextParallel: 8, checkpointEverySteps: 50, dataWorkers: 8 },
+    },
+  },
+};
+
 /** The long-context recipe of a model. */
 export function longContextRecipe(size: keyof typeof sizes): RecipeInput {
   const { model, tokensPerStep, warmup, learningRate } = sizes[size];
@@ -104,7 +148,7 @@ export function longContextRecipe(size: keyof typeof sizes): RecipeInput {
       batchSize: first.batchSize,
       microBatchSize: 1,
       peakLearningRate: learningRate,
-      // Scripts: every 500, 250 or 125 steps (8B), 250 or 50 (70B), by phase.
+      // Scripts: also 500 and 125 (8B) and 50 (70B), by phase.
       checkpointEverySteps: 250,
       phases,
     },
@@ -113,5 +157,6 @@ export function longContextRecipe(size: keyof typeof sizes): RecipeInput {
       tokensPerSecondPerDevice: first.tokensPerSecondPerDevice,
       wattsPerDevice,
     },
+    megatron: megatron[size],
   };
 }

@@ -9,6 +9,7 @@ import type { RecipeInput } from '../../src/base/recipe.ts';
 
 type Model = RecipeInput['model'];
 type Pretrain = NonNullable<RecipeInput['pretrain']>;
+type Megatron = NonNullable<RecipeInput['megatron']>;
 
 /** Tokens of a sequence before the long-context phases. */
 export const context = 4096;
@@ -65,3 +66,45 @@ export const wattsPerDevice = 560;
 
 /** Devices of a node of Alps (report, 6.1.1). */
 export const devicesPerNode = 4;
+
+/** Arguments of Megatron-LM that all published scripts share and no other key of a recipe says. */
+export const megatronArguments = {
+  'dist-ckpt-strictness': 'assume_ok_unexpected',
+  'log-memory-to-tensorboard': true,
+  'manual-gc': true,
+  'no-check-for-nan-in-loss-and-grad': true,
+  'no-log-loss-scale-to-tensorboard': true,
+  'num-dataset-builder-threads': 4,
+} satisfies Megatron['arguments'];
+
+/** How Megatron-LM cut the models before the long-context phases, and what else its scripts set. */
+export const megatron8b = {
+  tensorParallel: 2,
+  dataWorkers: 64,
+  tokenizer: 'swiss-ai/Apertus-8B-2509',
+  arguments: {
+    ...megatronArguments,
+    'distributed-timeout-minutes': 60,
+    'log-params-norm': true,
+    'manual-gc-interval': 500,
+  },
+} satisfies Megatron;
+
+export const megatron70b = {
+  tensorParallel: 4,
+  pipelineParallel: 8,
+  layersPerVirtualStage: 2,
+  sequenceParallel: true,
+  dataWorkers: 32,
+  tokenizer: 'swiss-ai/Apertus-70B-2509',
+  arguments: {
+    ...megatronArguments,
+    'ckpt-assume-constant-structure': true,
+    'ddp-bucket-size': 10_000_000_000,
+    'decrease-batch-size-if-needed': true,
+    'log-progress': true,
+    'manual-gc-interval': 50,
+    'overlap-p2p-communication-warmup-flush': true,
+    'transformer-impl': 'transformer_engine',
+  },
+} satisfies Megatron;

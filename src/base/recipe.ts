@@ -335,6 +335,42 @@ const releaseSchema = z.strictObject({
   dtype: z.enum(['float32', 'bfloat16']).default('bfloat16'),
 });
 
+/** How Megatron-LM cuts and runs the model; what a phase can have of its own. */
+const megatronShape = {
+  /** Ranks that share each matrix. */
+  tensorParallel: count,
+  /** Ranks that share the layers, and layers of a virtual stage of theirs (null: no virtual stages). */
+  pipelineParallel: count,
+  layersPerVirtualStage: count.nullable(),
+  /** Ranks that share a sequence. */
+  contextParallel: count,
+  /** Norms and residuals are cut along the sequence over the tensor ranks. */
+  sequenceParallel: z.boolean(),
+  /** Steps between checkpoints (null: those of `pretrain`). */
+  checkpointEverySteps: count.nullable(),
+  /** Processes that read data, per rank. */
+  dataWorkers: count,
+  /** Further arguments, without the dashes: true has no value, false takes one away. */
+  arguments: z.record(z.string(), z.union([z.boolean(), z.number(), z.string()])),
+};
+
+const megatronSchema = z.strictObject({
+  tensorParallel: megatronShape.tensorParallel.default(1),
+  pipelineParallel: megatronShape.pipelineParallel.default(1),
+  layersPerVirtualStage: megatronShape.layersPerVirtualStage.default(null),
+  contextParallel: megatronShape.contextParallel.default(1),
+  sequenceParallel: megatronShape.sequenceParallel.default(false),
+  checkpointEverySteps: megatronShape.checkpointEverySteps.default(null),
+  dataWorkers: megatronShape.dataWorkers.default(2),
+  arguments: megatronShape.arguments.default({}),
+  /** The vocabulary is padded to a multiple of this times the tensor ranks. */
+  vocabularyMultiple: count.default(128),
+  /** Folder or name of the tokenizer, as transformers loads it (null: the run's own). */
+  tokenizer: z.string().nullable().default(null),
+  /** What phases have of their own, by their names; `arguments` are added to those above. */
+  phases: z.record(z.string(), z.strictObject(megatronShape).partial()).default({}),
+});
+
 /** Facts of a run on a cluster that `plan` turns into hours and energy. */
 const hardwareSchema = z.strictObject({
   devices: count,
@@ -358,6 +394,7 @@ export const recipeSchema = z.strictObject({
   memorisation: memorisationSchema.optional(),
   release: releaseSchema.optional(),
   hardware: hardwareSchema.optional(),
+  megatron: megatronSchema.optional(),
 });
 
 /** A recipe as people write it: what has a default may be left out. */
@@ -372,6 +409,7 @@ export type TokenGroupRecipe = NonNullable<Recipe['tokens']>['groups'][number];
 export type SftRecipe = NonNullable<Recipe['sft']>;
 export type MemorisationRecipe = NonNullable<Recipe['memorisation']>;
 export type OptimizerRecipe = PretrainRecipe['optimizer'];
+export type MegatronRecipe = NonNullable<Recipe['megatron']>;
 
 /** Gives a recipe its type; the value is checked when it is loaded. */
 export function defineRecipe(recipe: RecipeInput): RecipeInput {
@@ -570,6 +608,7 @@ function keysAt(schema: z.core.$ZodType, path: readonly PropertyKey[]): string[]
     return [...new Set((definition['options'] as z.core.$ZodType[]).flatMap((option) => keysAt(option, path)))];
   }
   if (definition['type'] === 'array') return keysAt(definition['element'] as z.core.$ZodType, path.slice(1));
+  if (definition['type'] === 'record') return keysAt(definition['valueType'] as z.core.$ZodType, path.slice(1));
   const inner = definition['innerType'];
   return inner ? keysAt(inner as z.core.$ZodType, path) : [];
 }
