@@ -72,6 +72,10 @@ const verbs: Readonly<Record<string, Verb>> = {
     brief: 'what a recipe costs: parameters, FLOPs, memory, time',
     load: async () => (await import('./commands/plan.ts')).command,
   },
+  render: {
+    brief: 'a recipe as the argument list of Megatron-LM',
+    load: async () => (await import('./commands/render.ts')).command,
+  },
   doctor: {
     brief: 'what this machine can do, and what is missing',
     load: async () => (await import('./commands/doctor.ts')).command,

@@ -107,6 +107,10 @@ export { type SftData, sftData, type SftDataOptions } from './posttrain/sft.ts';
 // release: the folder that others load
 export { releaseModel, type ReleaseOptions } from './release/export.ts';
 
+// cluster: launches elsewhere
+export { argumentsText, type MegatronArgument, megatronArguments, type MegatronLaunch } from './cluster/megatron.ts';
+export type { MegatronPhase } from './cluster/megatron-layout.ts';
+
 // commands: what the verbs do
 export { openRun, type OpenRunOptions, Run, type StageName } from './commands/run-folder.ts';
 export { finishRun, runLine, stagesUpTo } from './commands/line.ts';
@@ -119,6 +123,7 @@ export { type GeneratedText, generateText, type GenerateTextOptions } from './co
 export { scoreFile, type ScoreFileOptions, type ScoreFileResult } from './commands/score.ts';
 export { type Answer, Chat, type ChatSettings, openChat } from './commands/chat.ts';
 export { type ModelFolder, openModelFolder } from './commands/model-folder.ts';
+export { type RenderedMegatron, renderMegatron, type RenderMegatronOptions } from './commands/render.ts';
 export { hasChanges, type Trace, type TraceNode, tracePath, traceText } from './commands/trace.ts';
 export {
   type DocumentTrace,

@@ -138,6 +138,11 @@ export class Curriculum {
     };
   }
 
+  /** The schedule that a phase follows: the run's, or its own. */
+  scheduleOf(phase: Phase): Schedule {
+    return this.schedules[phase.index] as Schedule;
+  }
+
   /** Tokens read before step `step`. */
   tokensBefore(step: number): number {
     const { phase, phaseSamples } = this.at(step);
