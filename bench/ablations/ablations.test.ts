@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { parameterCount } from '../../src/model/arithmetic.ts';
-import { learningRate } from '../../src/optim/schedule.ts';
-import { batchSize, experiments, modelOf, plantedPlan, rateAt, scheduleFor, steps } from './experiments.ts';
+import { Curriculum } from '../../src/train/curriculum.ts';
+import { batchSize, experiments, modelOf, plantedPlan, rateAt, rateOf, steps } from './experiments.ts';
 import { bestRate, sweepRates } from './run.ts';
 import { isSeen, pairedDifference, summarise } from './statistics.ts';
 import type { RunResult } from './train-once.ts';
@@ -52,8 +52,9 @@ test('the sides of an experiment differ in one thing and have as many weights', 
 
 test('both schedules warm up to the peak and end at a tenth of it', () => {
   for (const schedule of ['WSD', 'cosine'] as const) {
-    const plan = scheduleFor({ ...experiments[0]!.sides[0].settings, schedule }, 1);
-    const at = (step: number): number => learningRate(plan, step * batchSize);
+    const rate = rateOf({ ...experiments[0]!.sides[0].settings, schedule }, 1);
+    const curriculum = new Curriculum({ sequenceLength: 8, batchSize, shards: 1, seed: 1, steps, rate });
+    const at = (step: number): number => curriculum.at(step).learningRate;
     assert.equal(at(0.05 * steps), 1);
     assert.ok(Math.abs(at(steps) - 0.1) < 1e-12);
     assert.equal(schedule === 'WSD', at(0.7 * steps) === 1);

@@ -6,7 +6,7 @@
 //
 // Does not: run anything; run.ts does.
 import type { ModelRecipe, OptimizerRecipe } from '../../src/base/recipe.ts';
-import type { Schedule } from '../../src/optim/schedule.ts';
+import type { RatePlan } from '../../src/train/curriculum.ts';
 
 /** What one side of a comparison does. */
 export interface Settings {
@@ -98,16 +98,15 @@ export function optimizerOf({ optimizer }: Settings): OptimizerRecipe {
 export const gradientClip = 1;
 
 /** Both fall to a tenth of the peak, as the report's do; warm-up 5 %, WSD's cooldown 20 % of the run. */
-export function scheduleFor({ schedule }: Settings, peak: number): Schedule {
-  const total = steps * batchSize;
+export function rateOf({ schedule }: Settings, peak: number): RatePlan {
   return {
-    style: schedule,
-    initial: 0,
     peak,
     final: peak / 10,
-    warmup: Math.round(0.05 * steps) * batchSize,
-    total,
-    ...(schedule === 'WSD' ? { cooldown: Math.round(0.2 * steps) * batchSize, cooldownShape: '1-sqrt' } : {}),
+    initial: 0,
+    warmup: 0.05,
+    cooldown: 0.2,
+    decay: schedule,
+    cooldownShape: '1-sqrt',
   };
 }
 

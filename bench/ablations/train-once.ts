@@ -12,7 +12,9 @@ import { validationLoss } from '../../src/evaluate/validation.ts';
 import { Apertus } from '../../src/model/apertus.ts';
 import { parameterCount } from '../../src/model/arithmetic.ts';
 import { modelConfig } from '../../src/model/config.ts';
+import { Curriculum } from '../../src/train/curriculum.ts';
 import { train } from '../../src/train/loop.ts';
+import type { TrainingData } from '../../src/train/step.ts';
 import type { AblationData } from './data.ts';
 import {
   batchSize,
@@ -21,7 +23,7 @@ import {
   modelOf,
   optimizerOf,
   plantedPlan,
-  scheduleFor,
+  rateOf,
   sequenceLength,
   type Settings,
   steps,
@@ -87,38 +89,35 @@ async function trainModel(
 ): Promise<Pick<RunResult, 'trainingLoss' | 'tokens' | 'target' | 'compute' | 'countedShare'>> {
   const { documentMask, goldfish } = settings;
   const masks = { goldfish: goldfish ? goldfishRule : null, documentMask, eodLossMask: true };
-  const data = tokenData({ path, sequenceLength, seed, ...masks }, steps, batchSize);
   let counted = 0;
-  let all = 0;
-  const step = data.step.bind(data);
-  const watched = {
-    ...data,
-    step(at: number) {
-      const batches = step(at);
-      for (const { lossMask } of batches) {
-        all += lossMask.length;
-        for (const weight of lossMask) counted += weight;
-      }
-      return batches;
-    },
+  const openData = ({ samples }: { readonly samples: number }): TrainingData => {
+    const data = tokenData({ path, sequenceLength, seed, samples, ...masks });
+    return {
+      ...data,
+      async rows(first, count) {
+        const batch = await data.rows(first, count);
+        for (const weight of batch.lossMask) counted += weight;
+        return batch;
+      },
+    };
   };
-  const result = await train({
+  const { loss, tokens, target, compute } = await train({
     model,
-    data: watched,
-    steps,
-    schedule: scheduleFor(settings, peak),
+    openData,
+    curriculum: new Curriculum({
+      sequenceLength,
+      batchSize,
+      shards: 1,
+      documentMask,
+      seed,
+      steps,
+      rate: rateOf(settings, peak),
+    }),
+    seed,
     optimizer: optimizerOf(settings),
     gradientClip,
-    checkpointEverySteps: steps,
-    keepCheckpoints: 1,
     log,
     label: 'ablation',
-  }).finally(() => data.close?.());
-  return {
-    trainingLoss: result.loss,
-    tokens: result.tokens,
-    target: result.target,
-    compute: result.compute,
-    countedShare: counted / all,
-  };
+  });
+  return { trainingLoss: loss, tokens, target, compute, countedShare: counted / tokens };
 }
