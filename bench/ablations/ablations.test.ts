@@ -67,9 +67,9 @@ test('a sweep goes on until the best rate has worse ones on both sides, then loo
     assert.equal(bestRate(swept), rateAt(index));
     return swept.map(({ rate }) => rate);
   };
-  assert.deepEqual(await lowestAt(2), [0.001, 0.0014, 0.002, 0.0028, 0.004]);
-  assert.deepEqual(await lowestAt(1), [0.0005, 0.00071, 0.001, 0.0014, 0.002, 0.004]);
-  assert.deepEqual(await lowestAt(7), [0.001, 0.002, 0.004, 0.0057, 0.008, 0.011, 0.016]);
+  assert.deepEqual(await lowestAt(0), [0.0005, 0.00071, 0.001, 0.0014, 0.002]);
+  assert.deepEqual(await lowestAt(-1), [0.00025, 0.00035, 0.0005, 0.00071, 0.001, 0.002]);
+  assert.deepEqual(await lowestAt(7), [0.0005, 0.001, 0.002, 0.004, 0.0057, 0.008, 0.011, 0.016]);
 });
 
 const run = (bitsPerByte: number, rougeL: number): RunResult => ({

@@ -45,8 +45,8 @@ export const sweepSeed = 0;
 export const seeds = [1, 2, 3, 4, 5] as const;
 /** The learning rates that may be tried: 1e-3 times powers of the square root of 2, in two digits. */
 export const rateAt = (index: number): number => Number((1e-3 * 2 ** (index / 2)).toPrecision(2));
-/** Where every sweep starts: 1e-3, 2e-3 and 4e-3. */
-export const firstRates = [0, 2, 4] as const;
+/** Where every sweep starts: 5e-4, 1e-3 and 2e-3. */
+export const firstRates = [-2, 0, 2] as const;
 
 /** k and h of the Goldfish side: at 50 and 50 nothing could be seen in texts of a hundred tokens. */
 export const goldfishRule = { k: 4, h: 13 } as const;

@@ -4,7 +4,7 @@
 // finished run is one JSON file below --out, so a killed program goes on where it was, and a side that two experiments
 // share is trained once. Losses do not depend on the number of threads, nor on what else the machine does.
 //
-//   npm run build && node dist/bench/ablations/run.js [--only activation,goldfish] [--out DIR] [--save MACHINE_DATE]
+//   npm run build && node dist/bench/ablations/run.js [--only activation,goldfish] [--seeds 3] [--out DIR] [--save MACHINE_DATE]
 //
 // Does not: measure time; it takes about an hour and a half on one core.
 import { spawnSync } from 'node:child_process';
@@ -31,7 +31,7 @@ import {
   plantedPlan,
   rateAt,
   rateOf,
-  seeds,
+  seeds as allSeeds,
   sequenceLength,
   type Settings,
   steps,
@@ -83,7 +83,7 @@ async function once(
 }
 
 /**
- * Rates and their losses: first 1e-3, 2e-3 and 4e-3, then twice or half the best until it has worse ones on both sides,
+ * Rates and their losses: first 5e-4, 1e-3 and 2e-3, then twice or half the best until it has worse ones on both sides,
  * then its two neighbours on the grid.
  */
 export async function sweepRates(measure: (rate: number) => Promise<number>): Promise<SideResult['sweep']> {
@@ -104,7 +104,12 @@ export function bestRate(sweep: SideResult['sweep']): number {
   return sweep.reduce((low, one) => (one.bitsPerByte < low.bitsPerByte ? one : low)).rate;
 }
 
-async function runExperiment(out: string, data: AblationData, experiment: Experiment): Promise<SideResult[]> {
+async function runExperiment(
+  out: string,
+  data: AblationData,
+  experiment: Experiment,
+  seeds: readonly number[],
+): Promise<SideResult[]> {
   const sides: SideResult[] = [];
   for (const { name, settings } of experiment.sides) {
     const swept = await sweepRates(async (peak) => (await once(out, data, settings, peak, sweepSeed)).bitsPerByte);
@@ -121,6 +126,7 @@ async function main(): Promise<void> {
     options: {
       out: { type: 'string', default: join(packageRoot, 'out', 'ablations') },
       only: { type: 'string', default: experiments.map(({ name }) => name).join(',') },
+      seeds: { type: 'string', default: String(allSeeds.length) },
       save: { type: 'string' },
     },
   });
@@ -131,10 +137,11 @@ async function main(): Promise<void> {
       expected: experiments.map(({ name }) => name).join(', '),
     });
   }
+  const seeds = allSeeds.slice(0, Number(values.seeds));
   const data = await prepareData(values.out, log);
   const git = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: packageRoot, encoding: 'utf8' }).stdout.trim();
   for (const experiment of experiments.filter(({ name }) => names.includes(name))) {
-    const sides = await runExperiment(values.out, data, experiment);
+    const sides = await runExperiment(values.out, data, experiment, seeds);
     const { target, compute } = (sides[0] as SideResult).runs[0] as RunResult;
     const facts = [
       `${new Date().toISOString().slice(0, 10)}, commit ${git}, ${cpus()[0]?.model}, ${target}, ${compute}, node ${process.version}.`,
