@@ -137,7 +137,7 @@ async function runVerb(
 }
 
 function exitCodeOf(error: unknown): number {
-  if (error instanceof UserError) return exitCodes.user;
+  if (error instanceof UserError) return error.exitCode;
   if (error instanceof Paused) return exitCodes.paused;
   return exitCodes.bug;
 }

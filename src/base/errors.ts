@@ -5,8 +5,8 @@
 //
 // Does not: print or exit; cli.ts does.
 
-/** Exit codes of every verb (docs/run-folder.md lists them for other programs). */
-export const exitCodes = { finished: 0, bug: 1, user: 2, paused: 75 } as const;
+/** Exit codes of every verb (docs/run-folder.md lists them for other programs). `lost`: another rank is gone; running again goes on. */
+export const exitCodes = { finished: 0, bug: 1, user: 2, lost: 74, paused: 75 } as const;
 
 export interface UserErrorDetails {
   readonly found?: string;
@@ -21,6 +21,8 @@ export class UserError extends Error {
   readonly found: string | undefined;
   readonly expected: string | undefined;
   readonly next: string | undefined;
+  /** What a verb exits with. */
+  readonly exitCode: number = exitCodes.user;
 
   constructor(what: string, details: UserErrorDetails = {}) {
     const lines = [what];

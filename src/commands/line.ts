@@ -88,7 +88,7 @@ const stages: { readonly [name in StageName]: LineStage } = {
           return { curriculum, data: pretrainData(run.folder('tokens'), pretrain, curriculum.at(0).phase) };
         });
       }
-      return await pretrainStage(run, () => quickValidation(run));
+      return await pretrainStage(run, { validation: () => quickValidation(run) });
     },
   },
   conversations: {

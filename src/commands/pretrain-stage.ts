@@ -11,8 +11,9 @@ import { Apertus } from '../model/apertus.ts';
 import { parameterCount, trainingFlopsPerToken } from '../model/arithmetic.ts';
 import { modelConfig } from '../model/config.ts';
 import { saveHfFolder } from '../model/hf-folder.ts';
-import { curriculumOf, type Phase } from '../train/curriculum.ts';
-import { runFiles, train } from '../train/loop.ts';
+import type { Group } from '../parallel/group.ts';
+import { type Curriculum, curriculumOf, type Phase } from '../train/curriculum.ts';
+import { runFiles, train, type TrainResult } from '../train/loop.ts';
 import type { TrainingData } from '../train/step.ts';
 import type { PretrainRecipe } from '../base/recipe.ts';
 import { EOS } from '../tokenizer/special-tokens.ts';
@@ -30,58 +31,87 @@ export function pretrainData(tokensDir: string, recipe: PretrainRecipe, phase: P
   return tokenData({ path, sequenceLength, seed, samples, goldfish, documentMask, eodLossMask });
 }
 
-/** Pretrains the model of the run. `validation` is asked, when the stage really runs, for what measures a model on the way. */
-export async function pretrainStage(
-  run: Run,
-  validation: () => Promise<((model: Apertus) => number) | undefined>,
-): Promise<StageResult> {
+/** What a model is measured by on the way; only rank 0 does. */
+export interface OnTheWay {
+  /** Asked when the stage really runs, for what measures a model every `validateEverySteps` steps. */
+  readonly validation: () => Promise<((model: Apertus) => number) | undefined>;
+  /** When a phase is over, with the model as it is then. */
+  readonly onPhaseEnd?: (model: Apertus, phase: Phase) => Promise<Readonly<Record<string, Json>>>;
+}
+
+/** Pretrains the model of the run, on the ranks there are. */
+export async function pretrainStage(run: Run, onTheWay: OnTheWay): Promise<StageResult> {
   const recipe = recipePart(run.recipe, 'pretrain');
   const { model: sizes, seed } = run.recipe;
-  const curriculum = curriculumOf(recipe, seed);
   return await runStage({
     dir: run.folder('pretrain'),
     kind: 'model',
-    version: 1,
+    version: 2,
     recipe: { model: sizes, pretrain: whatMakesBits(recipe), seed } as unknown as Json,
     inputs: { tokens: run.folder('tokens'), tokenizer: run.folder('tokenizer') },
     resumable: true,
     exclude: runFiles,
     onStart: announce(run, 'pretrain'),
     run: async (dir) => {
-      const engine = makeEngine(recipe.compute, run.log);
-      const model = new Apertus(engine, modelConfig(sizes));
-      model.initialise(seed);
-      const validate = await validation();
-      const result = await train({
-        dir,
-        model,
-        openData: (phase) => pretrainData(run.folder('tokens'), recipe, phase),
-        ...trainingOf(run, recipe, curriculum),
-        saving: {
-          everySteps: recipe.checkpointEverySteps,
-          meanSecondsBetweenFailures: recipe.meanHoursBetweenFailures * 3600,
-          retention: {
-            keepLast: recipe.keepCheckpoints,
-            keepEverySteps: recipe.keepEverySteps,
-            keepPhaseEnds: recipe.keepPhaseEnds,
-          },
-        },
-        guard: recipe.guard,
-        normsEverySteps: recipe.normsEverySteps,
-        label: 'pretrain',
-        validateEverySteps: recipe.validateEverySteps,
-        ...(validate ? { validate: () => validate(model) } : {}),
-      });
+      const { model, result, curriculum } = await trainTogether(run, await run.ranks.begin(run), onTheWay);
       saveHfFolder(join(dir, 'model'), model, { dtype: 'float32', eosTokenId: EOS });
+      const flops = curriculum.phases.reduce(
+        (sum, phase) => sum + trainingFlopsPerToken(sizes, phase.sequenceLength) * phase.samples * phase.sequenceLength,
+        0,
+      );
       return {
         parameters: parameterCount(sizes),
         steps: result.steps,
         tokens: result.tokens,
         loss: result.loss,
-        flops: trainingFlopsPerToken(sizes, recipe.sequenceLength) * result.tokens,
+        flops,
         target: result.target,
         compute: result.compute,
       };
     },
   });
+}
+
+/** The part of pretraining that every rank does. */
+export async function trainTogether(
+  run: Run,
+  group: Group,
+  onTheWay?: OnTheWay,
+): Promise<{ readonly model: Apertus; readonly result: TrainResult; readonly curriculum: Curriculum }> {
+  const recipe = recipePart(run.recipe, 'pretrain');
+  const { model: sizes, seed } = run.recipe;
+  const curriculum = curriculumOf(recipe, seed);
+  const model = new Apertus(makeEngine(recipe.compute, run.log), modelConfig(sizes));
+  model.initialise(seed);
+  const validate = await onTheWay?.validation();
+  const onPhaseEnd = onTheWay?.onPhaseEnd;
+  const { shards } = curriculum.at(0).phase;
+  if (group.rank === 0 && group.world > shards) {
+    run.log.line(
+      `pretrain: a step is cut into ${shards} shards (pretrain.shards), so ${group.world - shards} of ${group.world} ranks compute no gradients`,
+    );
+  }
+  const result = await train({
+    dir: run.folder('pretrain'),
+    model,
+    group,
+    openData: (phase) => pretrainData(run.folder('tokens'), recipe, phase),
+    ...trainingOf(run, recipe, curriculum),
+    saving: {
+      everySteps: recipe.checkpointEverySteps,
+      meanSecondsBetweenFailures: recipe.meanHoursBetweenFailures * 3600,
+      retention: {
+        keepLast: recipe.keepCheckpoints,
+        keepEverySteps: recipe.keepEverySteps,
+        keepPhaseEnds: recipe.keepPhaseEnds,
+      },
+    },
+    guard: recipe.guard,
+    normsEverySteps: recipe.normsEverySteps,
+    label: 'pretrain',
+    validateEverySteps: recipe.validateEverySteps,
+    ...(validate ? { validate: () => validate(model) } : {}),
+    ...(onPhaseEnd ? { onPhaseEnd: (phase: Phase) => onPhaseEnd(model, phase) } : {}),
+  });
+  return { model, result, curriculum };
 }

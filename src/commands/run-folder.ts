@@ -13,6 +13,7 @@ import { UserError } from '../base/errors.ts';
 import { canonicalJson, readJson } from '../base/json.ts';
 import { takeLock } from '../base/lock.ts';
 import type { Log } from '../base/progress.ts';
+import { type Group, soloGroup } from '../parallel/group.ts';
 import { loadRecipe, parseRecipe, type Recipe, setInRecipe } from '../base/recipe.ts';
 
 /** Folders of a run, by stage. */
@@ -56,12 +57,23 @@ export interface OpenRunOptions {
   readonly log: Log;
   /** Go on from checkpoints of another dispatch target. */
   readonly allowOtherTarget?: boolean | undefined;
+  /** Who trains; default: this process alone. */
+  readonly ranks?: TrainingRanks;
 }
+
+/** The processes that train a run together, as the first of them sees them. */
+export interface TrainingRanks {
+  /** The group of all of them, ready to train the run. */
+  begin(run: Run): Promise<Group>;
+}
+
+const alone: TrainingRanks = { begin: async () => soloGroup() };
 
 export class Run {
   readonly dir: string;
   readonly log: Log;
   readonly allowOtherTarget: boolean;
+  readonly ranks: TrainingRanks;
   /** What is followed. */
   recipe: Recipe;
   readonly budgets: PlanFile['budgets'];
@@ -74,6 +86,7 @@ export class Run {
     this.budgets = { ...budgets };
     this.log = options.log;
     this.allowOtherTarget = options.allowOtherTarget ?? false;
+    this.ranks = options.ranks ?? alone;
   }
 
   /** Folder of a stage. */
@@ -122,6 +135,15 @@ export async function openRun(options: OpenRunOptions): Promise<Run> {
   keepBudgets(run, before, resolved, plan.budgets);
   run.save();
   return run;
+}
+
+/** The run as its plan says, for a rank that trains it with the first: it opens and saves nothing. */
+export function loadRun(out: string, options: Pick<OpenRunOptions, 'log' | 'allowOtherTarget'>): Run {
+  const dir = resolve(out);
+  const planPath = join(dir, planName);
+  const plan = planSchema.parse(readJson(planPath, 'plan'));
+  const given = parseRecipe(plan.given, planPath);
+  return new Run(dir, given, parseRecipe(plan.resolved, planPath), plan.budgets, { out, ...options });
 }
 
 /** Name of the lock in a run folder. */

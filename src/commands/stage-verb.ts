@@ -4,7 +4,7 @@
 import { buildCommand, type Command, type CommandContext } from '@stricli/core';
 import { terminalLog } from '../base/progress.ts';
 import { runLine } from './line.ts';
-import { openRun, type OpenRunOptions, type StageName } from './run-folder.ts';
+import { openRun, type OpenRunOptions, type StageName, type TrainingRanks } from './run-folder.ts';
 
 export interface StageFlags {
   readonly out: string;
@@ -61,8 +61,12 @@ export function stageCommand({ stages, brief, about, example }: StageVerb): Comm
 }
 
 /** Opens the run folder, runs the line up to the stages and prints what they left. */
-export async function runStageVerb(stages: StageVerb['stages'], flags: StageFlags): Promise<void> {
-  const run = await openRun(runOptions(flags));
+export async function runStageVerb(
+  stages: StageVerb['stages'],
+  flags: StageFlags,
+  ranks?: TrainingRanks,
+): Promise<void> {
+  const run = await openRun({ ...runOptions(flags), ...(ranks ? { ranks } : {}) });
   const results = await runLine(run, ...stages);
   if (!flags.json) {
     for (const stage of stages) if (results.has(stage)) run.log.line(`${stage}: ${run.folder(stage)}`);

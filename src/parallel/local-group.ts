@@ -163,6 +163,11 @@ export function spawnRanks(options: SpawnOptions): LocalRanks {
   };
 }
 
+/** A rank of this machine that was killed or crashed. */
+class LostRank extends UserError {
+  override readonly exitCode = exitCodes.lost;
+}
+
 class LocalRank {
   readonly rank: number;
   readonly child: ChildProcess;
@@ -178,8 +183,9 @@ class LocalRank {
       child.on('exit', (code, signal) => {
         if (code === exitCodes.finished || code === exitCodes.paused) return resolve();
         const tail = tailOf(log, from);
+        const Failure = code === exitCodes.user ? UserError : LostRank;
         reject(
-          new UserError(`rank ${rank} on this machine ended with ${signal ?? `exit code ${code}`}`, {
+          new Failure(`rank ${rank} on this machine ended with ${signal ?? `exit code ${code}`}`, {
             found: tail === '' ? `nothing in its log ${log}` : `at the end of its log:\n${tail}`,
             next: `look into ${log}, then run again: it resumes from the last checkpoint`,
           }),

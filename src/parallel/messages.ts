@@ -1,7 +1,7 @@
 // What a group of processes offers to the code that trains: messages, and how a lost peer is told.
 //
 // Does not: communicate; tcp-group.ts and mpi-group.ts open groups, native-group.ts passes messages.
-import { UserError } from '../base/errors.ts';
+import { exitCodes, UserError } from '../base/errors.ts';
 import type { CommLoss } from '../base/native.ts';
 
 /** A message on its way; `wait` for it exactly once. */
@@ -52,6 +52,7 @@ export class LostPeer extends UserError {
   readonly rank: number;
   readonly host: string;
   readonly how: CommLoss;
+  override readonly exitCode = exitCodes.lost;
 
   constructor(loss: Loss, self: number, hosts: readonly string[]) {
     const host = hosts[loss.rank] ?? 'an unknown host';

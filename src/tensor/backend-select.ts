@@ -40,5 +40,11 @@ function select(wanted: string): SelectedBackend {
   }
   // A target forced by BELAY_TARGET that this processor lacks is the user's to correct: no quiet step down.
   const backend = nativeBackend();
-  return { backend, reason: `cpu/${backend.target} on ${backend.threads} threads` };
+  return {
+    backend,
+    // Asked for when it is said: ranks of one machine share its threads after the backend was chosen.
+    get reason() {
+      return `cpu/${backend.target} on ${backend.threads} thread${backend.threads === 1 ? '' : 's'}`;
+    },
+  };
 }

@@ -90,11 +90,14 @@ export const runFiles = ['checkpoints', 'attempts', 'metrics.jsonl', 'tb', 'even
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const training = new Training(options);
   options.control?.watch();
+  let hasEnded = false;
   try {
-    return await training.run();
+    const result = await training.run();
+    hasEnded = true;
+    return result;
   } finally {
     options.control?.release();
-    await training.close();
+    await training.close(hasEnded);
   }
 }
 
@@ -168,10 +171,11 @@ class Training {
     return { steps: this.step, tokens: curriculum.tokens, loss: this.loss, target, compute: model.engine.compute };
   }
 
-  async close(): Promise<void> {
+  /** A save under way when training fails is given up: it may wait for a rank that is gone. */
+  async close(hasEnded: boolean): Promise<void> {
     this.data?.close?.();
     this.metrics?.close();
-    await this.writer?.close();
+    await this.writer?.close(hasEnded ? Number.POSITIVE_INFINITY : 0);
   }
 
   /** Claims the next attempt and goes on from the newest whole checkpoint, on every rank the same one. */
