@@ -43,6 +43,8 @@ export interface WriterAnswer {
   readonly buffers: readonly ArrayBuffer[];
   /** Folder of what was committed (rank 0). */
   readonly folder?: string;
+  /** What the thread took for it: the loop may hear of it a step later. */
+  readonly seconds?: number;
   readonly error?: { readonly message: string; readonly stack: string; readonly isUserError: boolean };
 }
 
@@ -56,6 +58,7 @@ function answer(facts: WriterFacts, { save, buffers }: WriterRequest): WriterAns
     }
     return { buffers };
   }
+  const started = performance.now();
   const { runDir, attempt: number, token, ...rest } = facts;
   const attempt = Attempt.join(runDir, number, token);
   const files = save.files.map((file) => ({
@@ -64,7 +67,8 @@ function answer(facts: WriterFacts, { save, buffers }: WriterRequest): WriterAns
   }));
   try {
     const folder = saveCheckpointFiles({ ...rest, attempt, save: save.number, state: save.state, files });
-    return { buffers, ...(folder === undefined ? {} : { folder }) };
+    const seconds = (performance.now() - started) / 1000;
+    return { buffers, seconds, ...(folder === undefined ? {} : { folder }) };
   } catch (cause) {
     const error = cause instanceof Error ? cause : new Error(String(cause));
     const { message, stack = message } = error;

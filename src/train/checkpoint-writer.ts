@@ -27,7 +27,7 @@ import type { RequestedFile, WriterAnswer, WriterFacts, WriterRequest } from './
 export interface SaveReport {
   readonly step: number;
   readonly folder: string;
-  /** From the call of `save` to the moved `latest`. */
+  /** From the copy to the moved `latest`. */
   readonly seconds: number;
   /** Of all files of this rank. */
   readonly bytes: number;
@@ -51,7 +51,7 @@ export interface CheckpointWriterOptions {
 const newStateSchema = checkpointStateSchema.omit({ format: true, files: true, attempt: true, ranks: true });
 
 export class CheckpointWriter {
-  /** Seconds the last whole save took, from the call to the commit (rank 0) or to its own files; undefined before one. */
+  /** Seconds the last whole save took, from the copy to the commit (rank 0) or to its own files; undefined before one. */
   lastSaveSeconds: number | undefined;
   private readonly options: CheckpointWriterOptions;
   private readonly sources: readonly Float32Array[];
@@ -61,7 +61,7 @@ export class CheckpointWriter {
   /** Settles when the thread has answered; never rejects. */
   private underWay: Promise<void> = Promise.resolve();
   private settle: () => void = () => {};
-  private whenDone: (folder: string | undefined) => void = () => {};
+  private whenDone: (answer: WriterAnswer) => void = () => {};
   private failure: Error | undefined;
   private saves = 0;
   private closed = false;
@@ -95,14 +95,15 @@ export class CheckpointWriter {
       this.throwFailure();
     }
     const buffers = this.buffers as readonly ArrayBuffer[];
+    const copying = performance.now();
     for (const [index, source] of this.sources.entries()) new Float32Array(buffers[index] as ArrayBuffer).set(source);
+    const copySeconds = (performance.now() - copying) / 1000;
     const number = ++this.saves;
-    const { onSaved } = this.options;
-    this.ask({ save: { number, state, files: this.files() }, buffers }, (folder) => {
-      const seconds = (performance.now() - started) / 1000;
+    this.ask({ save: { number, state, files: this.files() }, buffers }, ({ folder, seconds: threadSeconds = 0 }) => {
+      const seconds = copySeconds + threadSeconds;
       this.lastSaveSeconds = seconds;
       const bytes = this.sources.reduce((sum, { byteLength }) => sum + byteLength, 0);
-      if (folder !== undefined) onSaved?.({ step: state.step, folder, seconds, bytes });
+      if (folder !== undefined) this.options.onSaved?.({ step: state.step, folder, seconds, bytes });
     });
     return { stallSeconds: (performance.now() - started) / 1000 };
   }
@@ -170,10 +171,10 @@ export class CheckpointWriter {
     };
     thread.on('error', died);
     thread.on('exit', (code) => died(new Error(`checkpoint: the writer's thread ended with ${code}`)));
-    thread.on('message', ({ buffers, folder, error }: WriterAnswer) => {
-      this.buffers = buffers;
-      if (error) this.failure ??= asError(error);
-      else this.whenDone(folder);
+    thread.on('message', (answer: WriterAnswer) => {
+      this.buffers = answer.buffers;
+      if (answer.error) this.failure ??= asError(answer.error);
+      else this.whenDone(answer);
       this.settle();
     });
     this.ask({ buffers: this.sources.map(({ byteLength }) => new ArrayBuffer(byteLength)) }, () => {});
@@ -193,7 +194,7 @@ export class CheckpointWriter {
   }
 
   /** Sends the buffers to the thread; `underWay` resolves when they are back, or when the thread has died. */
-  private ask(request: WriterRequest, whenDone: (folder: string | undefined) => void): void {
+  private ask(request: WriterRequest, whenDone: (answer: WriterAnswer) => void): void {
     const thread = this.thread as Worker;
     this.buffers = undefined;
     this.whenDone = whenDone;
