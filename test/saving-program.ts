@@ -1,7 +1,9 @@
 // A program that does nothing but save, for test/kill-while-saving.test.ts: goes on from the newest checkpoint, changes
 // every number, saves, again and again, until it is killed. Says on standard output what it found and what was committed.
 //
-//   node saving-program.js RUN_DIR RANKS
+// With STEPS it takes so many and ends by running out of work: what it began to save is saved then.
+//
+//   node saving-program.js RUN_DIR RANKS [STEPS]
 import { writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { Attempt } from '../src/train/attempt.ts';
@@ -18,7 +20,7 @@ import {
   unevenRange,
 } from './checkpoint-model.ts';
 
-const [, , runDir = '', count = '1'] = process.argv;
+const [, , runDir = '', count = '1', steps = 'Infinity'] = process.argv;
 const ranks = Number(count);
 const dir = join(runDir, 'checkpoints');
 /** At once, past all buffers: what was said is known even when the next instruction is the last. */
@@ -53,7 +55,7 @@ const writers = optimizers.map(
       onSaved: (report) => say(`committed ${report.step}`),
     }),
 );
-for (;;) {
+for (const end = step + Number(steps); step < end; ) {
   step++;
   for (const optimizer of optimizers) fillFor(step, parameters, optimizer);
   await Promise.all(writers.map((writer) => writer.save(testState(step, step % 40 === 0))));

@@ -1,5 +1,6 @@
 // Tests of saving in the background and of loading: complete, on any number of ranks, errors where they belong.
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import {
   appendFileSync,
   mkdirSync,
@@ -13,6 +14,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import type { ParameterSet } from '../tensor/parameters.ts';
 import {
   differenceFrom,
@@ -293,4 +296,27 @@ test('lines that others append to latest or files beside the checkpoints do no h
   await run.close();
   assert.equal(readFileSync(join(run.dir, 'latest'), 'utf8'), 'step-000000002\n');
   assert.ok(names(run.dir).includes('notes.txt'));
+});
+
+test('a process that runs out of work finishes the save it began, and an idle writer does not keep it', async () => {
+  const source = import.meta.url.endsWith('.ts');
+  const program = fileURLToPath(new URL(`../../test/saving-program.${source ? 'ts' : 'js'}`, import.meta.url));
+  const loader = source ? ['--import', import.meta.resolve('tsx')] : [];
+  const runDir = join(root, 'runs-out');
+  const run = promisify(execFile);
+  const { stdout } = await run(process.execPath, [...loader, program, runDir, '2', '3'], { timeout: 60_000 });
+  assert.deepEqual(stdout.trim().split('\n'), ['found 0', 'committed 1', 'committed 2', 'committed 3']);
+  assert.deepEqual(names(join(runDir, 'checkpoints')), ['latest', 'step-000000002', 'step-000000003']);
+});
+
+test('close ends a save that another rank will never let through', async () => {
+  const run = openRun(2);
+  const [first, second] = run.writers as [CheckpointWriter, CheckpointWriter];
+  await first.save(testState(1));
+  const started = performance.now();
+  await first.close(0.2);
+  assert.ok(performance.now() - started < 5000);
+  await first.flush();
+  await second.close();
+  assert.deepEqual(names(run.dir), ['step-000000001.attempt-0001.partial']);
 });
