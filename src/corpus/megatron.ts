@@ -1,26 +1,22 @@
-// Token files of Megatron-LM: `<prefix>.bin` with the tokens of all sequences, `<prefix>.idx` with their lengths.
-//
-// Layout of .idx (little-endian): "MMIDIDX\0\0"; uint64 version 1; uint8 type code (4 int32, 8 uint16); uint64 number
-// of sequences S; uint64 entries of the document index D + 1; int32 length of each sequence [S]; int64 byte offset of
-// each sequence in .bin [S]; int64 document index [D + 1]: document d is sequences [index[d], index[d+1]).
-// Source: NVIDIA/Megatron-LM, megatron/core/datasets/indexed_dataset.py.
+// Token files of Megatron-LM: `<prefix>.bin` with the tokens of all sequences, one after another and little-endian, and
+// `<prefix>.idx`, which says where each begins and which of them are a document (megatron-index.ts has the layout).
 //
 // Does not: know what tokens mean.
-import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync } from 'node:fs';
 import { UserError } from '../base/errors.ts';
+import {
+  damagedIndex,
+  headerBytes,
+  longestSequence,
+  readIndexHeader,
+  type TokenType,
+  tokenBytes,
+  writeAll,
+  writeIndex,
+} from './megatron-index.ts';
 import { PagedFile } from './paged-file.ts';
 
-export type TokenType = 'uint16' | 'int32';
-
-const magic = Buffer.from('MMIDIDX\0\0', 'latin1');
-const headerBytes = 9 + 8 + 1 + 8 + 8;
-const codes: Readonly<Record<TokenType, number>> = { int32: 4, uint16: 8 };
-const sizes: Readonly<Record<TokenType, number>> = { int32: 4, uint16: 2 };
-
-/** The narrowest type for a vocabulary: uint16 up to 65,536 entries (datatrove's rule, which Apertus' files follow). */
-export function tokenTypeFor(vocabularySize: number): TokenType {
-  return vocabularySize <= 65536 ? 'uint16' : 'int32';
-}
+export { type TokenType, tokenTypeFor } from './megatron-index.ts';
 
 /** Writes a pair of files; only lengths are kept in memory. */
 export class MegatronWriter {
@@ -28,8 +24,8 @@ export class MegatronWriter {
   readonly type: TokenType;
   /** Tokens written. */
   tokens = 0;
-  private readonly lengths: GrowingInt32;
-  private readonly documentEnds: GrowingInt32;
+  private readonly lengths = new GrowingInt32();
+  private readonly documentEnds = new GrowingInt32();
   private readonly handle: number;
   private readonly buffer = Buffer.allocUnsafeSlow(1 << 18);
   private filled = 0;
@@ -37,8 +33,6 @@ export class MegatronWriter {
   constructor(prefix: string, type: TokenType) {
     this.prefix = prefix;
     this.type = type;
-    this.lengths = new GrowingInt32();
-    this.documentEnds = new GrowingInt32();
     this.handle = openSync(`${prefix}.bin`, 'w');
   }
 
@@ -54,11 +48,13 @@ export class MegatronWriter {
 
   /** Adds a sequence to the document that is being written. */
   addSequence(ids: ArrayLike<number>): void {
-    const size = sizes[this.type];
+    if (ids.length > longestSequence)
+      throw new Error(`MegatronWriter: ${ids.length} tokens are too many for a sequence`);
+    const size = tokenBytes[this.type];
     const top = this.type === 'uint16' ? 0xffff : 0x7fffffff;
     for (let i = 0; i < ids.length; i++) {
       const id = ids[i] as number;
-      if (!(id >= 0 && id <= top)) throw new Error(`MegatronWriter: ${id} is not a ${this.type} token`);
+      if ((id & top) !== id) throw new Error(`MegatronWriter: ${id} is not a ${this.type} token`);
       if (this.filled + size > this.buffer.length) this.flush();
       if (size === 2) this.buffer.writeUInt16LE(id, this.filled);
       else this.buffer.writeInt32LE(id, this.filled);
@@ -77,27 +73,16 @@ export class MegatronWriter {
     this.flush();
     fsyncSync(this.handle);
     closeSync(this.handle);
-    const size = sizes[this.type];
     const lengths = this.lengths.values();
     const ends = this.documentEnds.values();
-    const index = openSync(`${this.prefix}.idx`, 'w');
-    const header = Buffer.alloc(headerBytes);
-    magic.copy(header);
-    header.writeBigUInt64LE(1n, 9);
-    header.writeUInt8(codes[this.type], 17);
-    header.writeBigUInt64LE(BigInt(lengths.length), 18);
-    header.writeBigUInt64LE(BigInt(ends.length + 1), 26);
-    writeAll(index, header);
-    writeAll(index, littleEndian32(lengths));
-    let offset = 0;
-    writeInt64s(index, lengths.length, (i) => {
-      const start = offset;
-      offset += (lengths[i] as number) * size;
-      return start;
+    if ((ends.at(-1) ?? 0) !== lengths.length) throw new Error('MegatronWriter: the last document was not ended');
+    writeIndex(`${this.prefix}.idx`, {
+      type: this.type,
+      sequences: lengths.length,
+      documents: ends.length,
+      lengths: () => lengths,
+      documentEnds: () => ends,
     });
-    writeInt64s(index, ends.length + 1, (i) => (i === 0 ? 0 : (ends[i - 1] as number)));
-    fsyncSync(index);
-    closeSync(index);
   }
 
   private flush(): void {
@@ -116,91 +101,103 @@ export class MegatronReader {
   readonly tokens: number;
   private readonly index: PagedFile;
   private readonly bin: PagedFile;
-  private readonly small = Buffer.alloc(8);
+  private readonly tokenBytes: number;
+  private scratch = Buffer.allocUnsafeSlow(1 << 14);
 
+  /** Reads the header and checks sizes; what stands in the index is checked where it is used, and by checkTokenFile. */
   constructor(prefix: string) {
     this.prefix = prefix;
-    const path = `${prefix}.idx`;
-    this.index = new PagedFile(path);
-    const refuse = (found: string, expected: string): never => {
-      throw new UserError(`${path} is not a whole Megatron token index`, {
-        found,
-        expected,
-        next: 'run the stage that packs documents again',
-      });
-    };
-    const { bytes } = this.index;
-    if (bytes < headerBytes) refuse(`${bytes} bytes`, `at least ${headerBytes} bytes of header`);
-    const header = Buffer.alloc(headerBytes);
-    this.index.read(0, header);
-    if (!header.subarray(0, 9).equals(magic)) {
-      refuse(JSON.stringify(header.toString('latin1', 0, 9)), JSON.stringify(magic.toString('latin1')));
+    const open: PagedFile[] = [];
+    try {
+      open.push((this.index = new PagedFile(`${prefix}.idx`)));
+      const { type, sequences, documents } = readIndexHeader(this.index);
+      this.type = type;
+      this.tokenBytes = tokenBytes[type];
+      this.sequences = sequences;
+      this.documents = documents;
+      const [first, end] = [this.index.int64(this.documentAt(0)), this.index.int64(this.documentAt(documents))];
+      if (first !== 0 || end !== sequences) {
+        throw this.damaged(`documents from sequence ${first} to ${end}`, `from 0 to ${sequences}`);
+      }
+      open.push((this.bin = new PagedFile(`${prefix}.bin`)));
+      const last = sequences - 1;
+      const whole = last < 0 ? 0 : this.sequenceOffset(last) + this.sequenceLength(last) * this.tokenBytes;
+      if (this.bin.bytes !== whole) {
+        throw new UserError(`${prefix}.bin does not belong to its index`, {
+          found: `${this.bin.bytes} bytes`,
+          expected: `${whole} bytes of ${type} tokens, where the last sequence of ${prefix}.idx ends`,
+          next: 'the file was cut short or replaced; make the pair again',
+        });
+      }
+      this.tokens = whole / this.tokenBytes;
+    } catch (error) {
+      for (const file of open) file.close();
+      throw error;
     }
-    const version = header.readBigUInt64LE(9);
-    if (version !== 1n) refuse(`version ${version}`, 'version 1');
-    const code = header.readUInt8(17);
-    const type = (Object.keys(codes) as TokenType[]).find((name) => codes[name] === code);
-    if (!type) refuse(`type code ${code}`, '4 (int32) or 8 (uint16)');
-    this.type = type as TokenType;
-    this.sequences = Number(header.readBigUInt64LE(18));
-    this.documents = Number(header.readBigUInt64LE(26)) - 1;
-    const whole = headerBytes + 12 * this.sequences + 8 * (this.documents + 1);
-    if (bytes !== whole || this.documents < 0) {
-      refuse(`${bytes} bytes`, `${whole} bytes for ${this.sequences} sequences and ${this.documents} documents`);
-    }
-    if (this.documentStart(0) !== 0 || this.documentStart(this.documents) !== this.sequences) {
-      refuse(
-        `a document index from ${this.documentStart(0)} to ${this.documentStart(this.documents)}`,
-        `from 0 to ${this.sequences}`,
-      );
-    }
-    this.bin = new PagedFile(`${prefix}.bin`);
-    const size = sizes[this.type];
-    const last = this.sequences - 1;
-    const end = last < 0 ? 0 : this.sequenceOffset(last) + this.sequenceLength(last) * size;
-    if (this.bin.bytes !== end) {
-      throw new UserError(`${prefix}.bin does not belong to its index`, {
-        found: `${this.bin.bytes} bytes`,
-        expected: `${end} bytes of ${this.type} tokens`,
-        next: 'the file was cut short or replaced; run the stage that packs documents again',
-      });
-    }
-    this.tokens = this.bin.bytes / size;
   }
 
   /** Tokens of a sequence. */
   sequenceLength(sequence: number): number {
     this.check(sequence, this.sequences, 'sequence');
-    this.index.read(headerBytes + 4 * sequence, this.small.subarray(0, 4));
-    return this.small.readInt32LE(0);
+    const length = this.index.int32(headerBytes + 4 * sequence);
+    if (length < 0) throw this.damaged(`sequence ${sequence} of ${length} tokens`, 'lengths of 0 and more');
+    return length;
+  }
+
+  /** Byte of .bin where a sequence begins. */
+  sequenceOffset(sequence: number): number {
+    this.check(sequence, this.sequences, 'sequence');
+    return this.index.int64(headerBytes + 4 * this.sequences + 8 * sequence);
   }
 
   /** The first sequence of a document; of `documents`, the number of sequences. */
   documentStart(document: number): number {
     this.check(document, this.documents + 1, 'document');
-    return this.int64(headerBytes + 12 * this.sequences + 8 * document);
+    const start = this.index.int64(this.documentAt(document));
+    if (!(start >= 0 && start <= this.sequences)) {
+      throw this.damaged(`document ${document} at sequence ${start}`, `sequences 0 to ${this.sequences}`);
+    }
+    return start;
   }
 
-  /** Lengths of all sequences [sequences]. */
+  /** Lengths of all sequences [sequences]; they must add up to the tokens of .bin. */
   lengths(): Int32Array {
-    const bytes = Buffer.allocUnsafe(4 * this.sequences);
-    this.index.read(headerBytes, bytes);
     const lengths = new Int32Array(this.sequences);
-    for (let i = 0; i < lengths.length; i++) lengths[i] = bytes.readInt32LE(4 * i);
+    const piece = Buffer.allocUnsafe(1 << 18);
+    let total = 0;
+    for (let start = 0; start < lengths.length; start += piece.length / 4) {
+      const count = Math.min(piece.length / 4, lengths.length - start);
+      this.index.read(headerBytes + 4 * start, piece.subarray(0, 4 * count));
+      for (let i = 0; i < count; i++) {
+        const length = piece.readInt32LE(4 * i);
+        if (length < 0) throw this.damaged(`sequence ${start + i} of ${length} tokens`, 'lengths of 0 and more');
+        lengths[start + i] = length;
+        total += length;
+      }
+    }
+    if (total !== this.tokens)
+      throw this.damaged(`sequences of ${total} tokens in all`, `${this.tokens}, as .bin holds`);
     return lengths;
   }
 
-  /** Tokens [from, to) of a sequence, copied into `into` at `at`. */
+  /** Copies tokens [from, to) of a sequence to `into` at `at`. */
   readInto(sequence: number, from: number, to: number, into: Int32Array, at: number): void {
     const length = this.sequenceLength(sequence);
-    if (from < 0 || to > length || from > to) {
+    if (!(from >= 0 && to <= length && from <= to)) {
       throw new Error(`MegatronReader: tokens [${from}, ${to}) are not in sequence ${sequence} of ${length} tokens`);
     }
-    const size = sizes[this.type];
-    const bytes = Buffer.allocUnsafe((to - from) * size);
-    this.bin.read(this.sequenceOffset(sequence) + from * size, bytes);
-    if (size === 2) for (let i = 0; i < to - from; i++) into[at + i] = bytes.readUInt16LE(2 * i);
-    else for (let i = 0; i < to - from; i++) into[at + i] = bytes.readInt32LE(4 * i);
+    this.copyTokens(sequence, length, from, to - from, into, at);
+  }
+
+  /** Copies the tokens from `from` on, at most `most`, to `into` at `at`; how many there were. */
+  readFrom(sequence: number, from: number, most: number, into: Int32Array, at: number): number {
+    const length = this.sequenceLength(sequence);
+    const count = Math.min(most, length - from);
+    if (!(from >= 0 && count >= 0)) {
+      throw new Error(`MegatronReader: token ${from} is not in sequence ${sequence} of ${length} tokens`);
+    }
+    this.copyTokens(sequence, length, from, count, into, at);
+    return count;
   }
 
   sequence(sequence: number): Int32Array {
@@ -213,35 +210,14 @@ export class MegatronReader {
   documentTokens(document: number): Int32Array {
     const first = this.documentStart(document);
     const end = this.documentStart(document + 1);
+    if (end < first)
+      throw this.damaged(`document ${document} from sequence ${first} to ${end}`, 'ends after beginnings');
     let total = 0;
     for (let s = first; s < end; s++) total += this.sequenceLength(s);
     const ids = new Int32Array(total);
     let at = 0;
-    for (let s = first; s < end; s++) {
-      const length = this.sequenceLength(s);
-      this.readInto(s, 0, length, ids, at);
-      at += length;
-    }
+    for (let s = first; s < end; s++) at += this.readFrom(s, 0, total - at, ids, at);
     return ids;
-  }
-
-  /** Reads the whole index and says everything that is wrong with it; empty when nothing is. */
-  validate(): string[] {
-    const problems: string[] = [];
-    const size = sizes[this.type];
-    let expected = 0;
-    for (let s = 0; s < this.sequences && problems.length < 10; s++) {
-      const length = this.sequenceLength(s);
-      const offset = this.sequenceOffset(s);
-      if (length < 0) problems.push(`sequence ${s} has length ${length}`);
-      if (offset !== expected)
-        problems.push(`sequence ${s} begins at byte ${offset}, the one before ends at ${expected}`);
-      expected = offset + length * size;
-    }
-    for (let d = 0; d < this.documents && problems.length < 10; d++) {
-      if (this.documentStart(d + 1) < this.documentStart(d)) problems.push(`document ${d} ends before it begins`);
-    }
-    return problems;
   }
 
   close(): void {
@@ -249,47 +225,44 @@ export class MegatronReader {
     this.bin.close();
   }
 
-  private sequenceOffset(sequence: number): number {
-    return this.int64(headerBytes + 4 * this.sequences + 8 * sequence);
+  private copyTokens(
+    sequence: number,
+    length: number,
+    from: number,
+    count: number,
+    into: Int32Array,
+    at: number,
+  ): void {
+    const size = this.tokenBytes;
+    const offset = this.sequenceOffset(sequence);
+    if (!(offset >= 0 && offset + length * size <= this.bin.bytes)) {
+      throw this.damaged(
+        `sequence ${sequence} at bytes ${offset} to ${offset + length * size}`,
+        `places in the ${this.bin.bytes} bytes of .bin`,
+      );
+    }
+    for (let done = 0; done < count; ) {
+      const part = Math.min(count - done, this.scratch.length / size);
+      const bytes = this.scratch.subarray(0, part * size);
+      this.bin.read(offset + (from + done) * size, bytes);
+      if (size === 2) for (let i = 0; i < part; i++) into[at + done + i] = bytes.readUInt16LE(2 * i);
+      else for (let i = 0; i < part; i++) into[at + done + i] = bytes.readInt32LE(4 * i);
+      done += part;
+    }
   }
 
-  private int64(at: number): number {
-    this.index.read(at, this.small);
-    return Number(this.small.readBigInt64LE(0));
+  /** Byte of .idx where a document's first sequence stands. */
+  private documentAt(document: number): number {
+    return headerBytes + 12 * this.sequences + 8 * document;
+  }
+
+  private damaged(found: string, expected: string): UserError {
+    return damagedIndex(`${this.prefix}.idx`, found, expected);
   }
 
   private check(value: number, end: number, what: string): void {
     if (!(value >= 0 && value < end)) throw new Error(`MegatronReader: ${what} ${value} is not in [0, ${end})`);
   }
-}
-
-/** Joins token files of one type, in the order given, into a new pair. */
-export function mergeMegatron(prefixes: readonly string[], out: string): void {
-  const types = prefixes.map((prefix) => {
-    const reader = new MegatronReader(prefix);
-    reader.close();
-    return reader.type;
-  });
-  const [type] = types;
-  if (type === undefined) throw new Error('mergeMegatron: nothing to merge');
-  const odd = types.findIndex((other) => other !== type);
-  if (odd >= 0) {
-    throw new UserError('token files of different types cannot be merged', {
-      found: `${prefixes[odd]} holds ${types[odd]}`,
-      expected: `${type}, as ${prefixes[0]}`,
-    });
-  }
-  const writer = new MegatronWriter(out, type);
-  for (const prefix of prefixes) {
-    const reader = new MegatronReader(prefix);
-    for (let d = 0; d < reader.documents; d++) {
-      const end = reader.documentStart(d + 1);
-      for (let s = reader.documentStart(d); s < end; s++) writer.addSequence(reader.sequence(s));
-      writer.endDocument();
-    }
-    reader.close();
-  }
-  writer.close();
 }
 
 /** An Int32Array that grows. */
@@ -308,25 +281,5 @@ class GrowingInt32 {
 
   values(): Int32Array {
     return this.data.subarray(0, this.length);
-  }
-}
-
-function writeAll(handle: number, bytes: Uint8Array): void {
-  for (let at = 0; at < bytes.length; ) at += writeSync(handle, bytes, at, bytes.length - at);
-}
-
-function littleEndian32(values: Int32Array): Buffer {
-  const bytes = Buffer.allocUnsafe(4 * values.length);
-  for (let i = 0; i < values.length; i++) bytes.writeInt32LE(values[i] as number, 4 * i);
-  return bytes;
-}
-
-function writeInt64s(handle: number, count: number, value: (i: number) => number): void {
-  const piece = 1 << 15;
-  const bytes = Buffer.allocUnsafe(8 * Math.min(piece, count));
-  for (let start = 0; start < count; start += piece) {
-    const n = Math.min(piece, count - start);
-    for (let i = 0; i < n; i++) bytes.writeBigInt64LE(BigInt(value(start + i)), 8 * i);
-    writeAll(handle, bytes.subarray(0, 8 * n));
   }
 }
