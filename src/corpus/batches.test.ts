@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import fc from 'fast-check';
+import { goldenJson, goldenPath } from '../../test/golden.ts';
 import { UserError } from '../base/errors.ts';
-import { packageRoot } from '../base/version.ts';
 import { TokenBatches } from './batches.ts';
-import { blend } from './blend.ts';
+import { buildSampleIndices } from './indices.ts';
 import { MegatronReader, MegatronWriter } from './megatron.ts';
+import { emptyBatch, SampleRows } from './sample-rows.ts';
 import { documentTokens, validationWindows } from './validation.ts';
 
 interface GoldenItem {
@@ -22,7 +24,6 @@ interface GoldenItem {
   readonly loss_mask: number[];
   readonly position_ids: number[];
   readonly first_attended_position?: number[];
-  readonly dataset_id?: number;
 }
 interface Case {
   readonly id: string;
@@ -31,87 +32,51 @@ interface Case {
   readonly seed: number;
   readonly sequence_length: number;
   readonly num_samples_requested: number | null;
+  readonly num_samples_built: number;
   readonly drop_last_partial_sequence?: boolean;
 }
-const folder = join(packageRoot, 'test/golden/megatron');
-const golden = JSON.parse(readFileSync(join(folder, 'indices.json'), 'utf8')) as {
-  cases: Case[];
-  samples: GoldenItem[];
-  end_to_end_blend: {
-    corpora: string[];
-    weights: number[];
-    seed: number;
-    sequence_length: number;
-    size: number;
-    requested_per_dataset: number[];
-    dataset_index: number[];
-    dataset_sample_index: number[];
-    goldfish: { k: number; h: number };
-    eod_mask_loss: boolean;
-    reset_position_ids: boolean;
-    samples: GoldenItem[];
-  };
-};
+const folder = goldenPath('megatron');
+const golden = goldenJson<{ eod_token: number; cases: Case[]; samples: GoldenItem[] }>('megatron', 'indices.json');
 const dir = mkdtempSync(join(tmpdir(), 'belay-batches-'));
 after(() => rmSync(dir, { recursive: true }));
 
-test('samples equal the reference: tokens, labels, masks, positions', () => {
-  assert.ok(golden.samples.length > 70);
-  for (const item of golden.samples) {
-    const c = golden.cases.find(({ id }) => id === item.case) as Case;
-    const batches = new TokenBatches({
-      path: join(folder, c.corpus),
-      sequenceLength: c.sequence_length,
-      seed: c.seed,
-      samples: null,
-      ...(c.num_samples_requested === null ? {} : { samples: c.num_samples_requested }),
-      ...(c.documents ? { documents: Int32Array.from(c.documents) } : {}),
-      keepPartialSample: c.drop_last_partial_sequence === false,
-      goldfish: item.goldfish,
-      documentMask: item.reset_position_ids,
-      eodLossMask: item.eod_mask_loss,
-    });
-    const what = `${item.case} sample ${item.sample}`;
-    // The reference also reads samples beyond those that were asked for.
-    Object.assign(batches, { samples: batches.indices.samples });
-    const sample = batches.sample(item.sample);
-    batches.close();
-    assert.deepEqual([...sample.tokens], item.tokens, what);
-    assert.deepEqual([...sample.labels], item.labels, what);
-    assert.deepEqual([...sample.lossMask], item.loss_mask, what);
-    assert.deepEqual([...sample.positions], item.position_ids, what);
-    if (item.first_attended_position) assert.deepEqual([...sample.firstAttended], item.first_attended_position, what);
-  }
-});
-
-test('a blend read end to end equals the reference', () => {
-  const g = golden.end_to_end_blend;
-  const sets = g.corpora.map(
-    (name, i) =>
-      new TokenBatches({
-        path: join(folder, name),
-        sequenceLength: g.sequence_length,
-        seed: g.seed,
-        samples: g.requested_per_dataset[i] as number,
-        goldfish: g.goldfish,
-        documentMask: g.reset_position_ids,
-        eodLossMask: g.eod_mask_loss,
-      }),
-  );
-  const order = blend(g.weights, g.size);
-  assert.deepEqual([...order.datasetIndex], g.dataset_index);
-  assert.deepEqual([...order.datasetSampleIndex], g.dataset_sample_index);
-  for (const item of g.samples) {
-    const set = order.datasetIndex[item.sample] as number;
-    assert.equal(set, item.dataset_id);
-    const sample = (sets[set] as TokenBatches).sample(order.datasetSampleIndex[item.sample] as number);
-    assert.deepEqual([...sample.tokens], item.tokens);
-    assert.deepEqual([...sample.labels], item.labels);
-    assert.deepEqual([...sample.lossMask], item.loss_mask);
-    assert.deepEqual([...sample.positions], item.position_ids);
-  }
-  for (const set of sets) set.close();
-});
+for (const cacheDir of [undefined, join(dir, 'cache')]) {
+  test(`samples equal the reference: tokens, labels, masks, positions; ${cacheDir ? 'cached' : 'in memory'}`, () => {
+    assert.equal(golden.samples.length, 73);
+    const seen = new Set<string>();
+    for (const item of golden.samples) {
+      const c = golden.cases.find(({ id }) => id === item.case) as Case;
+      const T = c.sequence_length;
+      // The reference resets attention and positions together.
+      assert.equal(item.reset_attention_mask, item.reset_position_ids);
+      const rows = new SampleRows({
+        path: join(folder, c.corpus),
+        sequenceLength: T,
+        seed: c.seed,
+        samples: c.num_samples_requested,
+        documents: c.documents && Int32Array.from(c.documents),
+        keepPartialSample: c.drop_last_partial_sequence === false,
+        goldfish: item.goldfish,
+        documentMask: item.reset_position_ids,
+        eodLossMask: item.eod_mask_loss,
+        endOfDocument: golden.eod_token,
+        cacheDir,
+      });
+      const what = `${item.case} sample ${item.sample}`;
+      assert.equal(rows.samples, c.num_samples_built, what);
+      const batch = emptyBatch(1, T);
+      rows.fill(item.sample, batch, 0);
+      rows.close();
+      assert.deepEqual([...batch.tokens], item.tokens, what);
+      assert.deepEqual([...batch.labels], item.labels, what);
+      assert.deepEqual([...batch.lossMask], item.loss_mask, what);
+      assert.deepEqual([...batch.positions], item.position_ids, what);
+      if (item.first_attended_position) assert.deepEqual([...batch.lo], item.first_attended_position, what);
+      seen.add(`${item.goldfish !== null} ${item.eod_mask_loss} ${item.reset_position_ids}`);
+    }
+    assert.deepEqual([...seen].sort(), ['false false false', 'false true true', 'true true false', 'true true true']);
+  });
+}
 
 const options = {
   path: join(folder, 'corpus_a'),
@@ -165,49 +130,88 @@ test('without the document mask attention and positions cover the row', () => {
   batches.close();
 });
 
-test('whereIs finds every sample a document is in, and nothing else', () => {
-  const batches = new TokenBatches(options);
-  const reader = new MegatronReader(options.path);
-  // Label every token with its document by reading the windows through the indices, the slow way.
-  const { documentIndex, shuffleIndex } = batches.indices;
-  const stream: number[] = [];
-  for (const document of documentIndex) for (let t = reader.sequenceLength(document); t > 0; t--) stream.push(document);
-  const expected = new Map<number, string[]>();
-  for (let i = 0; i < batches.samples; i++) {
-    const start = (shuffleIndex[i] as number) * 32;
-    for (let t = 0; t <= 32; ) {
-      const document = stream[start + t] as number;
-      let to = t;
-      // Neighbouring copies of one document are two sightings; each begins with <s>.
-      const ids = reader.documentTokens(document);
-      do to++;
-      while (to <= 32 && stream[start + to] === document && (ids[0] !== tokenAt(i, to) || to === t));
-      expected.set(document, [...(expected.get(document) ?? []), `${i} ${t} ${to}`]);
-      t = to;
+/** A pair whose tokens are all different and not 0, so that a token says where it comes from: [token] -> its sequence. */
+function writeNumbered(
+  prefix: string,
+  corpus: readonly (readonly number[])[],
+): { sequenceOf: number[]; ends: number[] } {
+  const writer = new MegatronWriter(prefix, 'int32');
+  const sequenceOf = [-1];
+  const ends: number[] = [];
+  let sequence = 0;
+  for (const lengths of corpus) {
+    for (const length of lengths) {
+      writer.addSequence(Array.from({ length }, (_, i) => sequenceOf.length + i));
+      for (let i = 0; i < length; i++) sequenceOf.push(sequence);
+      sequence++;
     }
+    writer.endDocument();
+    ends.push(sequence);
   }
-  function tokenAt(i: number, t: number): number {
-    const { tokens, labels } = batches.sample(i);
-    return (t < 32 ? tokens[t] : labels[31]) as number;
-  }
+  writer.close();
+  return { sequenceOf, ends };
+}
+
+test('whereIs finds every sample a document is in, and nothing else; cached and in memory give the same rows', () => {
+  const corpora = fc.array(fc.array(fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 30 })), { maxLength: 3 }), {
+    minLength: 1,
+    maxLength: 15,
+  });
+  const runs = fc.record({ T: fc.integer({ min: 1, max: 20 }), seed: fc.nat(), epochs: fc.double({ min: 0, max: 4 }) });
   let found = 0;
-  for (let d = 0; d < reader.documents; d++) {
-    const sightings = batches.whereIs(d);
-    assert.deepEqual(
-      sightings.map(({ sample, from, to }) => `${sample} ${from} ${to}`),
-      expected.get(d) ?? [],
-      `document ${d}`,
-    );
-    const ids = reader.documentTokens(d);
-    for (const { sample, from, to } of sightings) {
-      const seen = Array.from({ length: to - from }, (_, i) => tokenAt(sample, from + i));
-      assert.ok(` ${ids.join(' ')} `.includes(` ${seen.join(' ')} `));
-      found++;
+  const property = fc.property(corpora, runs, fc.boolean(), (corpus, { T, seed, epochs }, partial) => {
+    const total = corpus.flat().reduce((sum, length) => sum + length, 0);
+    fc.pre(total > T + 1);
+    const prefix = join(dir, 'numbered');
+    const { sequenceOf, ends } = writeNumbered(prefix, corpus);
+    const samples = Number.isNaN(epochs) || epochs === 0 ? null : Math.max(1, Math.floor((epochs * total - 1) / T));
+    const numbered = {
+      ...options,
+      path: prefix,
+      sequenceLength: T,
+      seed,
+      samples,
+      goldfish: null,
+      keepPartialSample: partial,
+    };
+    const cacheDir = join(dir, 'numbered-cache');
+    rmSync(cacheDir, { recursive: true, force: true });
+    const open = [new TokenBatches(numbered), new TokenBatches({ ...numbered, cacheDir })] as const;
+    try {
+      const [batches, cached] = open;
+      assert.deepEqual(cached.batch(0, cached.samples), batches.batch(0, batches.samples));
+      // The slow way: every token of every row is looked up.
+      const expected = new Map<number, string[]>();
+      for (let i = 0; i < batches.samples; i++) {
+        const { tokens, labels } = batches.sample(i);
+        const row = [...tokens, labels[T - 1] as number];
+        const end = row.includes(0) ? row.indexOf(0) : T + 1;
+        for (let t = 0; t < end; ) {
+          const first = row[t] as number;
+          const sequence = sequenceOf[first] as number;
+          let to = t + 1;
+          while (to < end && row[to] === first + to - t && sequenceOf[row[to] as number] === sequence) to++;
+          const document = ends.findIndex((beyond) => sequence < beyond);
+          expected.set(document, [...(expected.get(document) ?? []), `${i} ${t} ${to}`]);
+          t = to;
+        }
+      }
+      for (let d = 0; d < corpus.length; d++) {
+        const sightings = cached.whereIs(d);
+        assert.deepEqual(
+          sightings.map(({ sample, from, to }) => `${sample} ${from} ${to}`),
+          expected.get(d) ?? [],
+          `document ${d}`,
+        );
+        assert.deepEqual(batches.whereIs(d), sightings);
+        found += sightings.length;
+      }
+    } finally {
+      for (const one of open) one.close();
     }
-  }
+  });
+  fc.assert(property, { numRuns: 80 });
   assert.ok(found > 300);
-  reader.close();
-  batches.close();
 });
 
 test('indices of three million tokens are built in less than a second', () => {

@@ -83,7 +83,10 @@ test('the table equals the published one bit for bit', () => {
     [4, expected.count_below_1_over_4],
     [3, expected.count_below_1_over_3],
   ] as const) {
-    assert.equal(table.reduce((below, value) => below + (value < Math.fround(1 / k) ? 1 : 0), 0), count);
+    assert.equal(
+      table.reduce((below, value) => below + (value < Math.fround(1 / k) ? 1 : 0), 0),
+      count,
+    );
   }
 });
 

@@ -27,8 +27,6 @@ interface Waiting<T> {
 const patience = 2000;
 
 export class Prefetcher {
-  /** Samples that may be asked for, once the files are open; fails with what is wrong with them. */
-  readonly samples: Promise<number>;
   private readonly worker: Worker;
   private readonly mostAhead: number;
   /** Batches asked for and not yet here, by the number of the request. */
@@ -36,6 +34,7 @@ export class Prefetcher {
   /** Batches asked for ahead and not yet taken, oldest first. */
   private readonly ready = new Map<string, Promise<Batch>>();
   private readonly exited: Promise<void>;
+  private readonly opened: Promise<number>;
   private opening: Waiting<number> | undefined;
   private requests = 0;
   /** Callers that wait: while there are any, the thread keeps the process alive. */
@@ -46,12 +45,11 @@ export class Prefetcher {
   constructor({ ahead = 4, ...options }: PrefetcherOptions) {
     this.mostAhead = ahead;
     this.worker = startWorker(options);
-    this.worker.unref();
-    this.samples = new Promise((resolve, reject) => {
+    this.opened = new Promise((resolve, reject) => {
       this.opening = { resolve, reject };
     });
     // Whoever asks for rows gets the error too.
-    this.samples.catch(() => {});
+    this.opened.catch(() => {});
     this.worker.on('message', (message: PrefetchAnswer) => this.receive(message));
     this.worker.on('error', (error) => this.fail(error));
     this.exited = new Promise((resolve) => {
@@ -60,19 +58,21 @@ export class Prefetcher {
         resolve();
       });
     });
+    // Last, because listening for messages holds the process again.
+    this.worker.unref();
+  }
+
+  /** Samples that may be asked for, once the files are open; fails with what is wrong with them. */
+  samples(): Promise<number> {
+    return this.hold(this.opened);
   }
 
   /** Samples [first, first + count); at once when they were made ahead. Asked for again, they are made again. */
-  async rows(first: number, count: number): Promise<Batch> {
+  rows(first: number, count: number): Promise<Batch> {
     const key = `${first}+${count}`;
     const ready = this.ready.get(key);
     this.ready.delete(key);
-    if (this.holds++ === 0) this.worker.ref();
-    try {
-      return await (ready ?? this.ask(first, count));
-    } finally {
-      if (--this.holds === 0) this.worker.unref();
-    }
+    return this.hold(ready ?? this.ask(first, count));
   }
 
   /** Says that `rows(first, count)` will be asked for. */
@@ -98,6 +98,16 @@ export class Prefetcher {
     const timer = setTimeout(() => void this.worker.terminate(), patience);
     await this.exited;
     clearTimeout(timer);
+  }
+
+  /** Keeps the process alive while somebody waits. */
+  private async hold<T>(promise: Promise<T>): Promise<T> {
+    if (this.holds++ === 0) this.worker.ref();
+    try {
+      return await promise;
+    } finally {
+      if (--this.holds === 0) this.worker.unref();
+    }
   }
 
   private ask(first: number, count: number): Promise<Batch> {
@@ -140,12 +150,14 @@ export class Prefetcher {
 function startWorker(options: MixtureOptions): Worker {
   const extension = extname(fileURLToPath(import.meta.url));
   const script = new URL(`./prefetch-worker${extension}`, import.meta.url);
-  // A thread inherits the loaders of the command line; one that was registered later it would not know.
-  const knowsSources = extension !== '.ts' || `${process.execArgv} ${process.env['NODE_OPTIONS']}`.includes('tsx');
-  return new Worker(script, {
-    workerData: options,
-    ...(knowsSources ? {} : { execArgv: ['--import', import.meta.resolve('tsx')] }),
-  });
+  // None of the process's arguments: some of them (--input-type) are errors in a thread.
+  const thread = { workerData: options, execArgv: [] };
+  if (extension !== '.ts') return new Worker(script, thread);
+  // A thread does not know the loader of sources that the process has, and must be given its own before the script.
+  // The one for `require` works inside of the thread; the one for `import` would start yet another.
+  const loader = fileURLToPath(import.meta.resolve('tsx/cjs/api'));
+  const first = `require(${JSON.stringify(loader)}).register(); require(${JSON.stringify(fileURLToPath(script))});`;
+  return new Worker(first, { ...thread, eval: true });
 }
 
 /** The error that the thread had, as the same kind of error here. */
