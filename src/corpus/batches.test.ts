@@ -7,7 +7,6 @@ import fc from 'fast-check';
 import { goldenJson, goldenPath } from '../../test/golden.ts';
 import { UserError } from '../base/errors.ts';
 import { TokenBatches } from './batches.ts';
-import { buildSampleIndices } from './indices.ts';
 import { MegatronReader, MegatronWriter } from './megatron.ts';
 import { emptyBatch, SampleRows } from './sample-rows.ts';
 import { documentTokens, validationWindows } from './validation.ts';

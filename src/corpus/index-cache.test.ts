@@ -118,9 +118,18 @@ test('every case: numbers and types in the files, and read back from them', () =
     const order = open(path, c);
     assert.equal(order.built, false);
     assert.equal(order.samples, c.shuffle_index.length);
-    c.document_index.forEach((document, place) => assert.equal(order.documentAt(place), document));
-    c.shuffle_index.forEach((window, i) => assert.equal(order.windowOf(i), window));
-    c.sample_index.forEach((row, k) => assert.deepEqual([order.placeOf(k), order.offsetOf(k)], row));
+    assert.deepEqual(
+      c.document_index.map((_, place) => order.documentAt(place)),
+      c.document_index,
+    );
+    assert.deepEqual(
+      c.shuffle_index.map((_, i) => order.windowOf(i)),
+      c.shuffle_index,
+    );
+    assert.deepEqual(
+      c.sample_index.map((_, window) => [order.placeOf(window), order.offsetOf(window)]),
+      c.sample_index,
+    );
     order.close();
   }
 });
@@ -135,8 +144,10 @@ test('blends: int16 and int64 files with the numbers of the reference', () => {
     const order = openBlendOrder(options);
     assert.equal(order.built, false);
     assert.equal(order.size, b.dataset_index.length);
-    b.dataset_index.forEach((dataset, i) => assert.equal(order.datasetOf(i), dataset));
-    b.dataset_sample_index.forEach((sample, i) => assert.equal(order.sampleOf(i), sample));
+    assert.deepEqual(
+      b.dataset_index.map((_, i) => [order.datasetOf(i), order.sampleOf(i)]),
+      b.dataset_index.map((dataset, i) => [dataset, b.dataset_sample_index[i]]),
+    );
     order.close();
   };
   for (const b of golden.blends) check(b, b.weights_normalised, b.size);

@@ -12,7 +12,7 @@ import { Tokenizer } from '../tokenizer/bpe.ts';
 import { BOS, EOS } from '../tokenizer/special-tokens.ts';
 import { trainTokenizer } from '../tokenizer/train-stage.ts';
 import { MegatronReader } from './megatron.ts';
-import { packDocuments, type PackedDocument, readPackedDocuments } from './pack.ts';
+import { packDocuments, type PackedDocument, readPackedDocuments, tokenFileOf } from './pack.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'belay-pack-'));
 after(() => rmSync(dir, { recursive: true }));
@@ -117,4 +117,89 @@ test('without held-out documents the validation files are empty', async () => {
   const reader = new MegatronReader(join(tokensDir, 'validation'));
   assert.equal(reader.documents, 0);
   reader.close();
+});
+
+test('groups take their documents, the rest stays in train, and rows say which document stands where', async () => {
+  const documentsDir = await makeDocuments('grouped', {
+    train: [
+      ...train,
+      document('e', 'roh', 'Tuots umans'),
+      document('f', 'eng', 'All human beings are born free. '.repeat(20)),
+    ],
+    validation: [...validation, document('g', 'deu', 'Alle Menschen sind frei. '.repeat(30))],
+  });
+  const tokenizerDir = join(dir, 'tokenizer');
+  const all = { minTokens: null, maxTokens: null, languages: null, sources: null };
+  const groups = [
+    { ...all, name: 'long', minTokens: 100 },
+    { ...all, name: 'german', languages: ['deu', 'gsw'], maxTokens: 99 },
+    { ...all, name: 'elsewhere', sources: ['other'] },
+  ];
+  const tokensDir = join(dir, 'grouped-tokens');
+  const options = { documentsDir, tokenizerDir, recipe, log: silentLog };
+  const packed = await packDocuments({ ...options, dir: tokensDir, groups });
+  const rows: PackedDocument[] = [];
+  for await (const row of readPackedDocuments(tokensDir)) rows.push(row);
+  assert.deepEqual(
+    rows.map(({ split, group, index, id }) => [split, group, index, id]),
+    [
+      ['train', 'german', 0, 'a'],
+      ['train', undefined, 0, 'b'],
+      ['train', 'german', 1, 'c'],
+      ['train', undefined, 1, 'e'],
+      ['train', 'long', 0, 'f'],
+      ['validation', undefined, 0, 'd'],
+      ['validation', undefined, 1, 'g'],
+    ],
+  );
+  const plain = join(dir, 'plain-tokens');
+  const without = await packDocuments({ ...options, dir: plain });
+  assert.notEqual(packed.manifest.id, without.manifest.id);
+  const plainRows: PackedDocument[] = [];
+  for await (const row of readPackedDocuments(plain)) plainRows.push(row);
+  for (const [i, row] of rows.entries()) {
+    const { index } = row;
+    assert.deepEqual({ ...row, group: undefined, index: 0 }, { ...plainRows[i], group: undefined, index: 0 });
+    const reader = new MegatronReader(tokenFileOf(tokensDir, row));
+    const plainReader = new MegatronReader(tokenFileOf(plain, plainRows[i] as PackedDocument));
+    assert.deepEqual(reader.documentTokens(index), plainReader.documentTokens((plainRows[i] as PackedDocument).index));
+    assert.equal(reader.documentTokens(index).length, row.tokens);
+    reader.close();
+    plainReader.close();
+  }
+  const { facts } = packed.manifest;
+  const count = (sizes: unknown): number => (sizes as { documents: number }).documents;
+  assert.deepEqual(
+    Object.entries(facts['groups'] as object).map(([name, sizes]) => [name, count(sizes)]),
+    [
+      ['long', 1],
+      ['german', 2],
+      ['elsewhere', 0],
+    ],
+  );
+  assert.deepEqual([count(facts['train']), count(facts['validation'])], [2, 2]);
+  assert.equal(without.manifest.facts['groups'], undefined);
+  assert.equal(
+    readFileSync(join(tokensDir, 'languages.json'), 'utf8'),
+    readFileSync(join(plain, 'languages.json'), 'utf8'),
+  );
+  // Long validation documents are found by their rows.
+  assert.deepEqual(
+    rows.filter(({ split, tokens }) => split === 'validation' && tokens >= 100).map(({ id }) => id),
+    ['g'],
+  );
+  // The recipe's groups are the default.
+  const fromRecipe = parseRecipe({ ...recipe, tokens: { groups } }, 'test');
+  const again = await packDocuments({ ...options, dir: join(dir, 'recipe-tokens'), recipe: fromRecipe });
+  assert.equal(again.manifest.id, packed.manifest.id);
+  for (const name of ['train', 'german']) {
+    await assert.rejects(
+      packDocuments({
+        ...options,
+        dir: join(dir, 'clash'),
+        groups: [groups[1] as (typeof groups)[1], { ...all, name }],
+      }),
+      new RegExp(`two token files would be called "${name}"`),
+    );
+  }
 });

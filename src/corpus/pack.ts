@@ -1,5 +1,8 @@
 // The stage `tokens`: clean documents and a tokenizer -> token files for training and validation.
 //
+// Training documents may be divided into groups with token files of their own, so that a mixture can weigh them: a
+// document goes to the first group that takes it, else to `train`.
+//
 // Every document becomes `<s>` + its tokens + `</s>`. `documents.jsonl.gz` says which document stands where, so that
 // `belay trace` can go from a training step to the texts it saw. Of the control tokens only the personal-data markers
 // are recognised in text; a page that spells out `<|user_start|>` gets the ids of those letters.
@@ -12,7 +15,8 @@ import type { Document } from '../base/document.ts';
 import type { Json } from '../base/json.ts';
 import { JsonlWriter, readJsonl } from '../base/jsonl.ts';
 import type { Log } from '../base/progress.ts';
-import type { Recipe } from '../base/recipe.ts';
+import { UserError } from '../base/errors.ts';
+import type { Recipe, TokenGroupRecipe } from '../base/recipe.ts';
 import { runStage, type StageResult } from '../base/stage.ts';
 import { Tokenizer } from '../tokenizer/bpe.ts';
 import { EOS, personalDataMarkers } from '../tokenizer/special-tokens.ts';
@@ -26,7 +30,9 @@ export const languagesName = 'languages.json';
 /** One line of documents.jsonl.gz. */
 export interface PackedDocument {
   readonly split: Split;
-  /** Number of the document in the split's token file. */
+  /** The group whose token file holds it; without one it is in the split's. */
+  readonly group?: string;
+  /** Number of the document in its token file. */
   readonly index: number;
   readonly id: string;
   readonly language: string;
@@ -45,7 +51,7 @@ export interface PackedSize {
   bytes: number;
 }
 
-/** Content of languages.json: split -> language -> sizes. */
+/** Content of languages.json: split -> language -> sizes, over all groups. */
 export type PackedLanguages = Record<Split, Record<string, PackedSize>>;
 
 export interface PackDocumentsOptions {
@@ -55,17 +61,26 @@ export interface PackDocumentsOptions {
   readonly documentsDir: string;
   readonly tokenizerDir: string;
   readonly recipe: Recipe;
+  /** Default: those of the recipe. */
+  readonly groups?: readonly TokenGroupRecipe[];
   readonly log: Log;
+}
+
+/** Prefix of the token file that holds a document. */
+export function tokenFileOf(dir: string, { split, group }: Pick<PackedDocument, 'split' | 'group'>): string {
+  return join(dir, group ?? split);
 }
 
 export async function packDocuments(options: PackDocumentsOptions): Promise<StageResult> {
   const { dir, documentsDir, tokenizerDir, log } = options;
+  const groups = options.groups ?? options.recipe.tokens?.groups ?? [];
+  checkNames(groups);
   return runStage({
     dir,
     kind: 'tokens',
     version: 1,
-    // Nothing in a recipe changes how documents are packed; the inputs say it all.
-    recipe: {},
+    // Of a recipe only the groups change how documents are packed; for the rest the inputs say it all.
+    recipe: groups.length > 0 ? { groups: groups as unknown as Json } : {},
     inputs: { documents: documentsDir, tokenizer: tokenizerDir },
     onStart: (what) => log.line(what === 'skip' ? `tokens: up to date in ${dir}` : `tokens: packing into ${dir}`),
     run: async (into) => {
@@ -74,7 +89,19 @@ export async function packDocuments(options: PackDocumentsOptions): Promise<Stag
       const languages: PackedLanguages = { train: {}, validation: {} };
       const facts: Record<string, Json> = { vocabularySize: tokenizer.vocabularySize };
       for (const split of splits) {
-        facts[split] = { ...(await packSplit(split, into, documentsDir, tokenizer, rows, languages[split], log)) };
+        const sizes = await packSplit({
+          split,
+          into,
+          input: join(documentsDir, `${split}.jsonl.gz`),
+          groups: split === 'train' ? groups : [],
+          tokenizer,
+          rows,
+          languages: languages[split],
+          log,
+        });
+        const { [split]: rest, ...byGroup } = sizes;
+        facts[split] = { ...(rest as PackedSize) };
+        if (split === 'train' && groups.length > 0) facts['groups'] = byGroup as unknown as Json;
       }
       await rows.close();
       writeJsonAtomic(join(into, languagesName), languages);
@@ -83,17 +110,56 @@ export async function packDocuments(options: PackDocumentsOptions): Promise<Stag
   });
 }
 
-async function packSplit(
-  split: Split,
-  into: string,
-  documentsDir: string,
-  tokenizer: Tokenizer,
-  rows: JsonlWriter,
-  languages: Record<string, PackedSize>,
-  log: Log,
-): Promise<PackedSize> {
-  const input = join(documentsDir, `${split}.jsonl.gz`);
-  const writer = new MegatronWriter(join(into, split), tokenTypeFor(tokenizer.vocabularySize));
+function checkNames(groups: readonly TokenGroupRecipe[]): void {
+  const names: string[] = [...splits];
+  for (const { name } of groups) {
+    if (names.includes(name)) {
+      throw new UserError(`two token files would be called "${name}"`, {
+        expected: `groups of different names, none of them ${splits.join(' or ')}`,
+        next: 'rename one in tokens.groups',
+      });
+    }
+    names.push(name);
+  }
+}
+
+/** The first group that takes a document of so many tokens. */
+function groupFor(
+  { language, source }: Document,
+  tokens: number,
+  groups: readonly TokenGroupRecipe[],
+): string | undefined {
+  return groups.find(
+    ({ minTokens, maxTokens, languages, sources }) =>
+      tokens >= (minTokens ?? 0) &&
+      tokens <= (maxTokens ?? Number.POSITIVE_INFINITY) &&
+      (languages?.includes(language) ?? true) &&
+      (sources?.includes(source) ?? true),
+  )?.name;
+}
+
+interface PackSplitOptions {
+  readonly split: Split;
+  readonly into: string;
+  /** The documents; a file that is not there has none. */
+  readonly input: string;
+  readonly groups: readonly TokenGroupRecipe[];
+  readonly tokenizer: Tokenizer;
+  readonly rows: JsonlWriter;
+  readonly languages: Record<string, PackedSize>;
+  readonly log: Log;
+}
+
+/** Sizes by token file: the split's own, and one for each group. */
+async function packSplit(options: PackSplitOptions): Promise<Record<string, PackedSize>> {
+  const { split, into, input, groups, tokenizer, rows, languages, log } = options;
+  const type = tokenTypeFor(tokenizer.vocabularySize);
+  const files = new Map(
+    [split, ...groups.map(({ name }) => name)].map((name) => [
+      name,
+      { writer: new MegatronWriter(join(into, name), type), size: { documents: 0, tokens: 0, bytes: 0 } },
+    ]),
+  );
   const total: PackedSize = { documents: 0, tokens: 0, bytes: 0 };
   const progress = log.progress(`tokenizing ${split}`, 0, 'B');
   const markers = personalDataMarkers.filter((marker) => tokenizer.idOf(marker) !== undefined);
@@ -101,12 +167,15 @@ async function packSplit(
     for await (const document of readJsonl<Document>(input)) {
       const ids = tokenizer.encode(document.text, { bos: true, allowSpecial: markers });
       ids.push(EOS);
+      const group = groupFor(document, ids.length, groups);
+      const { writer, size } = files.get(group ?? split) as { writer: MegatronWriter; size: PackedSize };
       writer.addDocument(ids);
       const { id, language, source, licence } = document;
       const bytes = Buffer.byteLength(document.text, 'utf8');
       const row: PackedDocument = {
         split,
-        index: total.documents,
+        ...(group === undefined ? {} : { group }),
+        index: size.documents,
         id,
         language,
         source,
@@ -116,14 +185,13 @@ async function packSplit(
       };
       await rows.write(row);
       languages[language] ??= { documents: 0, tokens: 0, bytes: 0 };
-      add(total, ids.length, bytes);
-      add(languages[language], ids.length, bytes);
+      for (const one of [size, total, languages[language]]) add(one, ids.length, bytes);
       progress.update(total.bytes);
     }
   }
-  writer.close();
+  for (const { writer } of files.values()) writer.close();
   progress.finish(`${total.documents} documents, ${total.tokens} tokens`);
-  return total;
+  return Object.fromEntries([...files].map(([name, { size }]) => [name, size]));
 }
 
 function add(size: PackedSize, tokens: number, bytes: number): void {
@@ -132,7 +200,7 @@ function add(size: PackedSize, tokens: number, bytes: number): void {
   size.bytes += bytes;
 }
 
-/** The rows of documents.jsonl.gz, training documents first. */
+/** The rows of documents.jsonl.gz, training documents first and in their own order, whatever their groups. */
 export function readPackedDocuments(dir: string): AsyncGenerator<PackedDocument> {
   return readJsonl<PackedDocument>(join(dir, packedDocumentsName));
 }
