@@ -966,6 +966,7 @@ struct OpenGroup {
 std::mutex groupsMutex;
 std::unordered_map<int64_t, OpenGroup> groups;
 int64_t nextGroup = 1;
+napi_env mpiOwner = nullptr;  // the environment that started MPI
 
 napi_value addGroup(napi_env env, std::shared_ptr<comm::Group> group) {
   std::lock_guard<std::mutex> lock(groupsMutex);
@@ -999,6 +1000,13 @@ void leaveGroups(void *env) {
     }
   }
   for (auto &group : own) group->close(false);
+  if (mpiOwner == static_cast<napi_env>(env)) comm::finishMpi();
+}
+
+int64_t heartbeatArgument(Arguments *a) {
+  int64_t milliseconds = a->size("heartbeatMs", 1e9);
+  if (milliseconds < 4) a->refuse("heartbeatMs", "%lld", static_cast<long long>(milliseconds), "%s", "4 or more");
+  return milliseconds;
 }
 
 // commOpen(rank, world, address, secret, heartbeatMs, sameHost) -> group, listening on a port of that address.
@@ -1008,12 +1016,11 @@ napi_value commOpen(napi_env env, napi_callback_info info) {
   int64_t rank = a.size("rank"), world = a.size("world", 65536);
   options.bind = a.text("address");
   Array<char> secret = a.bytes("secret");
-  options.heartbeatMs = a.size("heartbeatMs", 1e9);
+  options.heartbeatMs = heartbeatArgument(&a);
   options.sameHost = a.flag("sameHost") != 0;
   a.need(secret, static_cast<int64_t>(sizeof options.secret));
   if (a.ok() && rank >= world)
     a.refuse("rank", "%lld", static_cast<long long>(rank), "less than world = %lld", static_cast<long long>(world));
-  if (options.heartbeatMs < 4) a.refuse("heartbeatMs", "%lld", static_cast<long long>(options.heartbeatMs), "%s", "4 or more");
   if (!a.ok()) return nullptr;
   options.rank = static_cast<int>(rank);
   options.world = static_cast<int>(world);
@@ -1023,6 +1030,38 @@ napi_value commOpen(napi_env env, napi_callback_info info) {
   if (group != nullptr) return addGroup(env, std::move(group));
   napi_throw_error(env, nullptr, why.c_str());
   return nullptr;
+}
+
+// mpiOpen(heartbeatMs) -> {group, rank, world} of the processes that mpirun started.
+napi_value mpiOpen(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "mpiOpen", 1);
+  int64_t heartbeatMs = heartbeatArgument(&a);
+  if (!a.ok()) return nullptr;
+  std::string why;
+  std::shared_ptr<comm::Group> group = comm::openMpi(heartbeatMs, &why);
+  if (group != nullptr) mpiOwner = env;
+  if (group == nullptr) {
+    napi_throw_error(env, nullptr, why.c_str());
+    return nullptr;
+  }
+  napi_value out;
+  if (napi_create_object(env, &out) != napi_ok) return nullptr;
+  napi_set_named_property(env, out, "rank", numberOf(env, group->rank));
+  napi_set_named_property(env, out, "world", numberOf(env, group->world));
+  napi_set_named_property(env, out, "group", addGroup(env, std::move(group)));
+  return out;
+}
+
+// mpiAllReduce(group, data) -> a transfer: MPI's own sum over all ranks, in place.
+napi_value mpiAllReduce(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "mpiAllReduce", 2);
+  std::shared_ptr<comm::Group> group = groupOf(&a);
+  Floats data = a.floats("data");
+  if (a.ok() && !group->hasAllReduce()) a.refuse("group", "%s", "one of TCP", "%s", "one of MPI");
+  if (a.ok() && data.length > 2147483647)
+    a.refuse("length of data", "%lld", static_cast<long long>(data.length), "%s", "at most 2147483647");
+  if (!a.ok()) return nullptr;
+  return numberOf(env, static_cast<double>(group->allReduce(data.data, static_cast<size_t>(data.length))));
 }
 
 // commPort(group) -> the port it listens on.
@@ -1158,7 +1197,9 @@ NAPI_MODULE_INIT() {
                    {"commSeal", commSeal},
                    {"commPost", commPost},
                    {"commWait", commWait},
-                   {"commClose", commClose}};
+                   {"commClose", commClose},
+                   {"mpiOpen", mpiOpen},
+                   {"mpiAllReduce", mpiAllReduce}};
   for (const auto &entry : functions) {
     napi_value function;
     if (napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.call, nullptr, &function) != napi_ok)

@@ -217,6 +217,8 @@ async function main() {
   const shared = process.platform === 'darwin' ? ['-bundle', '-undefined', 'dynamic_lookup'] : ['-shared', '-pthread'];
   const linked = [...shared, ...(isSanitized ? ['-fsanitize=address,undefined'] : [])];
   linked.push(...objects.map((part) => part.object));
+  // For dlopen, before glibc 2.34; last, because some linkers drop libraries that nothing before them needs.
+  if (process.platform === 'linux') linked.push('-ldl');
   const stamp = hash(linked.join(' '), ...objects.map((part) => part.stamp));
   if (stampOf(library) === stamp) {
     writeFileSync(`${library}.sources`, sourcesHash());

@@ -7,20 +7,27 @@ import { UserError } from '../src/base/errors.ts';
 import { Random } from '../src/base/rng.ts';
 import { allReduce } from '../src/parallel/collectives.ts';
 import { connectGroup, type Group, type GroupOptions, LostPeer } from '../src/parallel/group.ts';
+import { ranksFromEnvironment } from '../src/parallel/local-group.ts';
+import { MpiGroup } from '../src/parallel/mpi-group.ts';
 
 export interface Rank {
+  /** One of `scenarios` below, or several with commas in between. */
   readonly scenario: string;
   readonly group: GroupOptions;
   readonly count?: number;
   readonly bytes?: number;
   readonly seed?: number;
   readonly milliseconds?: number;
+  /** Under mpirun: each rank says another hello. */
+  readonly disagree?: boolean;
 }
 
 const rank = JSON.parse(process.argv[2] as string) as Rank;
 
+let by: number | undefined;
+
 function say(line: object): void {
-  writeSync(1, `${JSON.stringify(line)}\n`);
+  writeSync(1, `${JSON.stringify({ ...line, by })}\n`);
 }
 
 /** Bytes that depend on all of these; both ends of a message compute them. */
@@ -227,33 +234,57 @@ function wrongLength(group: Group, { bytes = 100 }: Rank): void {
   group.barrier();
 }
 
-/** Sums of random sizes: whole numbers exactly, others with the bits of the tree over the ranks. */
+function addInto(into: Float32Array, from: Float32Array): void {
+  for (let i = 0; i < into.length; i++) (into[i] as number) += from[i] as number;
+}
+
+/** The parts of all ranks for one sum, of a random length below 10^6; whole numbers in every other round. */
+function summands({ world }: Group, seed: number, round: number): Float32Array[] {
+  const length = round < 3 ? round : new Random(seed, 'length', round).integer(10 ** (4 + (round % 3)));
+  return Array.from({ length: world }, (_, peer) => {
+    const random = new Random(seed, 'values', peer, round);
+    return new Float32Array(length).map(() => (round % 2 === 0 ? random.integer(2001) - 1000 : random.real() * 2 - 1));
+  });
+}
+
+/** Sums of random sizes have the bits of the tree over the ranks. */
 function sum(group: Group, { count = 6, seed = 1 }: Rank): void {
-  const add = (into: Float32Array, from: Float32Array): void => {
-    for (let i = 0; i < into.length; i++) (into[i] as number) += from[i] as number;
-  };
   const tree = (parts: readonly Float32Array[]): Float32Array => {
     if (parts.length === 1) return (parts[0] as Float32Array).slice();
     const split = [1, 2, 4, 8].filter((n) => n < parts.length).at(-1) as number;
     const left = tree(parts.slice(0, split));
-    add(left, tree(parts.slice(split)));
+    addInto(left, tree(parts.slice(split)));
     return left;
   };
-  const sizes = new Random(seed, 'sizes');
   let wrong = 0;
   for (let round = 0; round < count; round++) {
-    const length = round < 3 ? round : sizes.integer(10 ** (4 + (round % 3)));
-    const parts = Array.from({ length: group.world }, (_, peer) => {
-      const random = new Random(seed, 'values', peer, round);
-      const whole = round % 2 === 0;
-      return new Float32Array(length).map(() => (whole ? random.integer(2001) - 1000 : random.real() * 2 - 1));
-    });
+    const parts = summands(group, seed, round);
     const mine = (parts[group.rank] as Float32Array).slice();
-    allReduce(group, mine, add);
-    const expected = tree(parts);
-    if (!sameBytes(new Uint8Array(mine.buffer), new Uint8Array(expected.buffer))) wrong++;
+    allReduce(group, mine, addInto);
+    if (!sameBytes(new Uint8Array(mine.buffer), new Uint8Array(tree(parts).buffer))) wrong++;
   }
   say({ sums: count, wrong });
+}
+
+/** Ours against MPI_Allreduce: whole numbers exactly, others to 1e-6 of the sum of their sizes. */
+function oracle(group: Group, { count = 6, seed = 1 }: Rank): void {
+  if (!(group instanceof MpiGroup)) throw new Error('the oracle needs MPI');
+  let wrong = 0;
+  let worst = 0;
+  for (let round = 0; round < count; round++) {
+    const parts = summands(group, seed, round);
+    const ours = (parts[group.rank] as Float32Array).slice();
+    const theirs = ours.slice();
+    allReduce(group, ours, addInto);
+    group.mpiAllReduce(theirs);
+    for (let i = 0; i < ours.length; i++) {
+      const difference = Math.abs((ours[i] as number) - (theirs[i] as number));
+      const size = parts.reduce((total, part) => total + Math.abs(part[i] as number), 0);
+      worst = Math.max(worst, size === 0 ? 0 : difference / size);
+      if (difference > (round % 2 === 0 ? 0 : 1e-6 * size)) wrong++;
+    }
+  }
+  say({ compared: count, wrong, worst });
 }
 
 const scenarios: Record<string, (group: Group, rank: Rank) => void> = {
@@ -267,6 +298,7 @@ const scenarios: Record<string, (group: Group, rank: Rank) => void> = {
   closeInOrder,
   wrongLength,
   sum,
+  oracle,
 };
 
 function described(error: unknown): object {
@@ -276,11 +308,21 @@ function described(error: unknown): object {
 }
 
 try {
-  const group = await connectGroup(rank.group);
-  say({ ready: true, hosts: group.hosts });
-  const run = scenarios[rank.scenario];
-  if (!run) throw new Error(`no scenario ${rank.scenario}`);
-  run(group, rank);
+  // Under mpirun all have the same arguments.
+  const place = rank.group.transport === 'mpi' ? ranksFromEnvironment(process.env) : undefined;
+  const own = place && {
+    rank: place.rank,
+    world: place.world,
+    ...(rank.disagree ? { hello: { target: `rank ${place.rank}` } } : {}),
+  };
+  const group = await connectGroup({ ...rank.group, ...own });
+  by = group.rank;
+  say({ ready: true, hosts: group.hosts, pid: process.pid });
+  for (const name of rank.scenario.split(',')) {
+    const run = scenarios[name];
+    if (!run) throw new Error(`no scenario ${name}`);
+    run(group, rank);
+  }
   group.close();
   say({ closed: true });
 } catch (error) {

@@ -30,6 +30,7 @@ export interface Line {
   readonly host?: string;
   readonly how?: string;
   readonly wrong?: number | string;
+  readonly by?: number;
   readonly [key: string]: unknown;
 }
 
@@ -48,6 +49,8 @@ export class RankProcess {
     });
     this.process.stderr?.setEncoding('utf8').on('data', (text: string) => void (this.stderr += text));
     createInterface({ input: this.process.stdout as NodeJS.ReadableStream }).on('line', (text) => {
+      // mpirun says something of its own now and then.
+      if (!text.startsWith('{')) return;
       const line = JSON.parse(text) as Line;
       this.lines.push(line);
       this.#waiting = this.#waiting.filter(({ matches, tell }) => !matches(line) || void tell(line));
@@ -61,9 +64,9 @@ export class RankProcess {
     });
   }
 
-  /** The first line, said or to come, that has this field; throws where the process ends without it. */
-  async line(field: string): Promise<Line> {
-    const matches = (line: Line): boolean => field in line;
+  /** The first line, said or to come, that has this field (of this rank); throws where the process ends without it. */
+  async line(field: string, by?: number): Promise<Line> {
+    const matches = (line: Line): boolean => field in line && (by === undefined || line.by === by);
     const said = this.lines.find(matches);
     if (said) return said;
     const line = await new Promise<Line | undefined>((tell) => this.#waiting.push({ matches, tell }));
@@ -102,6 +105,23 @@ export class Ranks {
     return Array.from({ length: world }, (_, rank) =>
       this.add({ scenario, group: this.options(rank, world, group), ...rest }, env),
     );
+  }
+
+  /** Has mpirun start `world` ranks of a scenario: one process of ours, whose lines say by which rank (`by`). */
+  startMpi(
+    world: number,
+    scenario: string,
+    more: Partial<Omit<Rank, 'group'>> & { readonly group?: Partial<GroupOptions> } = {},
+    env: Readonly<Record<string, string>> = {},
+  ): RankProcess {
+    const { group, ...rest } = more;
+    const options = this.options(0, world, { transport: 'mpi', ...group });
+    // Containers run tests as root, on fewer cores than ranks.
+    const asRoot = { OMPI_ALLOW_RUN_AS_ROOT: '1', OMPI_ALLOW_RUN_AS_ROOT_CONFIRM: '1' };
+    const command = ['mpirun', '--oversubscribe', '-n', `${world}`, ...rankCommand] as const;
+    const started = new RankProcess(command, { scenario, group: options, ...rest }, { ...asRoot, ...env });
+    this.all.push(started);
+    return started;
   }
 
   add(rank: Rank, env: Readonly<Record<string, string>> = {}): RankProcess {

@@ -136,6 +136,11 @@ Outcome Transfers::wait(const double *ids, size_t count, double timeoutMs) {
   }
 }
 
+bool Transfers::isAwaited() {
+  std::lock_guard<std::mutex> lock(mutex);
+  return waiters > 0;
+}
+
 // --- commands ---------------------------------------------------------------------------------------------------
 
 void Group::command(Command command) {

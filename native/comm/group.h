@@ -75,6 +75,8 @@ class Transfers {
   // Blocks until all are done, one failed, or the time is up (timeoutMs < 0: never). Forgets what it reports, all of
   // them when done. An id that was waited for already counts as done.
   Outcome wait(const double *ids, size_t count, double timeoutMs);
+  // Whether anyone is blocked in wait.
+  bool isAwaited();
 
  private:
   std::mutex mutex;
@@ -102,7 +104,7 @@ struct Command {
 
 class Group {
  public:
-  const int rank, world;
+  int rank, world;
 
   Group(int rank, int world) : rank(rank), world(world) {}
   virtual ~Group() = default;
@@ -121,6 +123,7 @@ class Group {
   PeerState peer(int rank, std::string *why);
 
   // Only for MPI: its own MPI_Allreduce (sum), in place. Returns the id of a transfer.
+  virtual bool hasAllReduce() const { return false; }
   uint64_t allReduce(float *data, size_t count);
 
  protected:
@@ -150,8 +153,10 @@ struct MeshOptions {
 };
 // A listening group whose peers are connected one by one; null and why on failure.
 std::shared_ptr<Group> openMesh(const MeshOptions &options, std::string *why);
-// The processes that mpirun started; null and why on failure.
+// The processes that mpirun started, once per process; null and why on failure. Blocks until all have come.
 std::shared_ptr<Group> openMpi(int64_t heartbeatMs, std::string *why);
+// To be called before the process ends: MPI wants every process to wait for the others there.
+void finishMpi();
 
 // Milliseconds of a clock that stands still while the machine sleeps.
 int64_t now();

@@ -52,6 +52,10 @@ export interface NativeModule {
   /** Blocks the thread until all are done, one failed or the time is up; below 0: for ever. */
   commWait(group: number, transfers: Float64Array, timeoutMs: number): CommOutcome;
   commClose(group: number): void;
+  /** The group of the processes that mpirun started; throws an Error that says why not. Once per process. */
+  mpiOpen(heartbeatMs: number): { readonly group: number; readonly rank: number; readonly world: number };
+  /** A transfer: MPI's own sum over all ranks, in place. */
+  mpiAllReduce(group: number, data: Float32Array): number;
 }
 
 export type CommPeerState = 'none' | 'connecting' | 'open' | 'refused' | 'left' | 'lost';

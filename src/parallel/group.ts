@@ -4,6 +4,7 @@
 import { UserError } from '../base/errors.ts';
 import type { Json } from '../base/json.ts';
 import type { Group } from './messages.ts';
+import { connectMpi } from './mpi-group.ts';
 import { messageLayer } from './native-group.ts';
 import { connectTcp } from './tcp-group.ts';
 
@@ -44,14 +45,16 @@ export async function connectGroup(options: GroupOptions): Promise<Group> {
       next: 'install g++ 10 or newer and run: npm run build:native; or train with one process',
     });
   }
+  const { hello, heartbeatSeconds = 30 } = options;
+  if (transport === 'mpi') return connectMpi(layer.module, { rank, world, hello, heartbeatSeconds });
   return connectTcp(layer.module, {
     rank,
     world,
     file: options.rendezvous.file,
     token: options.token,
-    hello: options.hello,
+    hello,
     host: options.host ?? '127.0.0.1',
-    heartbeatSeconds: options.heartbeatSeconds ?? 30,
+    heartbeatSeconds,
     timeoutSeconds: options.timeoutSeconds ?? 120,
     sameHost: options.sameHost ?? true,
   });
