@@ -27,7 +27,7 @@ export async function chooseSteps(run: Run, part: 'pretrain' | 'sft', probe: (st
     const config = modelConfig(run.recipe.model);
     budget = await measureBudget(engine, config, curriculum, data, recipe.optimizer, minutes);
   } finally {
-    data.close?.();
+    await data.close?.();
   }
   engine.memory.trim();
   run.log.line(

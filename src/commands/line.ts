@@ -23,6 +23,7 @@ import { trainTokenizer } from '../tokenizer/train-stage.ts';
 import { chooseSteps } from './budgets.ts';
 import { makeEngine } from './engine.ts';
 import { memorisationStage } from './memorisation-stage.ts';
+import { phaseMeasurer } from './phase-losses.ts';
 import { pretrainData, pretrainStage } from './pretrain-stage.ts';
 import { writeReport } from './report.ts';
 import { lockName, planName, type Run, type StageName, stageFolders } from './run-folder.ts';
@@ -88,7 +89,11 @@ const stages: { readonly [name in StageName]: LineStage } = {
           return { curriculum, data: pretrainData(run.folder('tokens'), pretrain, curriculum.at(0).phase) };
         });
       }
-      return await pretrainStage(run, { validation: () => quickValidation(run) });
+      const onPhaseEnd = phaseMeasurer(run);
+      return await pretrainStage(run, {
+        validation: () => quickValidation(run),
+        ...(onPhaseEnd ? { onPhaseEnd } : {}),
+      });
     },
   },
   conversations: {

@@ -34,7 +34,7 @@ test('measuring minutes, and data that are closed, leave no token file open', as
   const data = pretrainData(dir, pretrain, phase);
   assert.equal((await data.rows(4, 2)).labels.length, 16);
   if (process.platform === 'linux') assert.ok((await openFiles(file)) > 0);
-  data.close?.();
+  await data.close?.();
   assert.equal(await openFiles(file), 0);
 
   const run = new Run(dir, recipe, recipe, {}, { out: dir, log: silentLog });

@@ -20,15 +20,14 @@ import { EOS } from '../tokenizer/special-tokens.ts';
 import { makeEngine } from './engine.ts';
 import type { Run } from './run-folder.ts';
 import { announce, trainingOf, whatMakesBits } from './stages.ts';
-import { tokenData } from './token-data.ts';
+import { indexCacheName, mixtureOf, phaseData } from './phase-data.ts';
 
-/** The rows of a phase of pretraining. */
-export function pretrainData(tokensDir: string, recipe: PretrainRecipe, phase: Phase): TrainingData {
-  const { goldfish, eodLossMask } = recipe;
-  const { sequenceLength, seed, documentMask } = phase;
-  const samples = phase.dataStart + phase.samples;
-  const path = join(tokensDir, 'train');
-  return tokenData({ path, sequenceLength, seed, samples, goldfish, documentMask, eodLossMask });
+/** The rows of a phase of pretraining; `cacheDir` keeps their order in files instead of in memory. */
+export function pretrainData(tokensDir: string, recipe: PretrainRecipe, phase: Phase, cacheDir?: string): TrainingData {
+  const { batchSize, microBatchSize, shards } = { ...recipe, ...phase };
+  // Two steps' pieces: those of the step that runs, and those of the next one.
+  const pieces = Math.max(shards, microBatchSize === null ? 1 : Math.ceil(batchSize / microBatchSize));
+  return phaseData(mixtureOf(tokensDir, recipe, phase, cacheDir), 2 * pieces);
 }
 
 /** What a model is measured by on the way; only rank 0 does. */
@@ -50,7 +49,7 @@ export async function pretrainStage(run: Run, onTheWay: OnTheWay): Promise<Stage
     recipe: { model: sizes, pretrain: whatMakesBits(recipe), seed } as unknown as Json,
     inputs: { tokens: run.folder('tokens'), tokenizer: run.folder('tokenizer') },
     resumable: true,
-    exclude: runFiles,
+    exclude: [...runFiles, indexCacheName],
     onStart: announce(run, 'pretrain'),
     run: async (dir) => {
       const { model, result, curriculum } = await trainTogether(run, await run.ranks.begin(run), onTheWay);
@@ -91,11 +90,12 @@ export async function trainTogether(
       `pretrain: a step is cut into ${shards} shards (pretrain.shards), so ${group.world - shards} of ${group.world} ranks compute no gradients`,
     );
   }
+  const dir = run.folder('pretrain');
   const result = await train({
-    dir: run.folder('pretrain'),
+    dir,
     model,
     group,
-    openData: (phase) => pretrainData(run.folder('tokens'), recipe, phase),
+    openData: (phase) => pretrainData(run.folder('tokens'), recipe, phase, join(dir, indexCacheName)),
     ...trainingOf(run, recipe, curriculum),
     saving: {
       everySteps: recipe.checkpointEverySteps,

@@ -14,14 +14,16 @@ import { readJson } from '../base/json.ts';
 import { readJsonl } from '../base/jsonl.ts';
 import { ledgerName, type LedgerRow } from '../base/ledger.ts';
 import { enclosingArtefact, type FamilyNode, familyTree, findManifest, type Manifest } from '../base/manifest.ts';
-import { recipeSchema } from '../base/recipe.ts';
-import { TokenBatches } from '../corpus/batches.ts';
+import { type PretrainRecipe, recipeSchema } from '../base/recipe.ts';
+import { Mixture } from '../corpus/mixture.ts';
 import { type PackedDocument, packedDocumentsName, readPackedDocuments } from '../corpus/pack.ts';
 import { findLedgerRow, isPartOf } from '../data/look-up.ts';
 import type { Conversation } from '../posttrain/conversations.ts';
 import { conversationsName } from '../posttrain/conversations-stage.ts';
 import { sftData } from '../posttrain/sft.ts';
 import { Tokenizer } from '../tokenizer/bpe.ts';
+import { type Curriculum, curriculumOf, hasLength, type Phase } from '../train/curriculum.ts';
+import { mixtureOf } from './phase-data.ts';
 import { stageFolders } from './run-folder.ts';
 
 /** Folders that together tell what became of a document; those that are not there are undefined. */
@@ -155,35 +157,38 @@ function stepsTakenIn(dir: string, steps: number): number {
 
 function traceTraining(tokensDir: string, dir: string, packed: readonly PackedDocument[]): TrainingTrace | null {
   const part = pretrainPart(recipeOf(dir));
-  const steps = part?.pretrain.steps;
-  if (!part || steps === undefined || steps === null) return null;
-  const { sequenceLength, batchSize, goldfish, documentMask, eodLossMask } = part.pretrain;
+  if (!part || !hasLength(part.pretrain)) return null;
+  const curriculum = curriculumOf(part.pretrain, part.seed);
   const rows = packed.filter(({ split }) => split === 'train');
-  const stepsTaken = stepsTakenIn(dir, steps);
-  if (rows.length === 0 || !statSync(join(tokensDir, 'train.bin'), { throwIfNoEntry: false })) {
-    return { steps, stepsTaken, seen: [] };
-  }
-  const batches = new TokenBatches({
-    path: join(tokensDir, 'train'),
-    sequenceLength,
-    seed: part.seed,
-    samples: steps * batchSize,
-    goldfish,
-    documentMask,
-    eodLossMask,
+  const stepsTaken = stepsTakenIn(dir, curriculum.steps);
+  const seen = curriculum.phases.flatMap((phase) => seenInPhase(tokensDir, part.pretrain, curriculum, phase, rows));
+  return { steps: curriculum.steps, stepsTaken, seen: seen.sort((a, b) => a.step - b.step || a.row - b.row) };
+}
+
+/** Where a phase reads some documents. */
+function seenInPhase(
+  tokensDir: string,
+  recipe: PretrainRecipe,
+  curriculum: Curriculum,
+  phase: Phase,
+  rows: readonly PackedDocument[],
+): TrainingTrace['seen'][number][] {
+  const places = rows.flatMap(({ group, index }) => {
+    const dataset = phase.mixture.findIndex(({ data }) => data === (group ?? 'train'));
+    return dataset < 0 ? [] : [{ dataset, index }];
   });
+  const options = mixtureOf(tokensDir, recipe, phase);
+  if (places.length === 0 || !options.datasets.every(({ path }) => existsSync(`${path}.bin`))) return [];
+  const mixture = new Mixture(options);
   try {
-    const seen = rows
-      .flatMap(({ index }) => batches.whereIs(index))
-      .map(({ sample, from, to }) => ({
-        step: Math.floor(sample / batchSize) + 1,
-        row: sample % batchSize,
-        tokens: to - from,
-      }))
-      .sort((a, b) => a.step - b.step || a.row - b.row);
-    return { steps, stepsTaken, seen };
+    return places
+      .flatMap(({ dataset, index }) => mixture.whereIs(dataset, index))
+      .flatMap(({ sample, from, to }) => {
+        const place = curriculum.stepOf(phase, sample - phase.dataStart);
+        return place ? [{ step: place.step + 1, row: place.row, tokens: to - from }] : [];
+      });
   } finally {
-    batches.close();
+    mixture.close();
   }
 }
 

@@ -178,6 +178,11 @@ export class Curriculum {
   }
 }
 
+/** Whether the length of a training is known: minutes become steps first. */
+export function hasLength({ steps, samples, phases }: PretrainRecipe): boolean {
+  return steps !== null || samples !== null || phases.length > 0;
+}
+
 /** The curriculum of pretraining; `steps` is needed where the recipe names minutes. */
 export function curriculumOf(
   pretrain: PretrainRecipe,

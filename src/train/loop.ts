@@ -18,7 +18,7 @@ import { Optimizer } from '../optim/optimizer.ts';
 import { type Group, soloGroup } from '../parallel/group.ts';
 import { ownedRange } from '../parallel/layout.ts';
 import { Attempt } from './attempt.ts';
-import { loadLatestCheckpoint } from './checkpoint-reader.ts';
+import { type LoadOptions, loadLatestCheckpoint } from './checkpoint-reader.ts';
 import { asideFolders } from './checkpoint-folder.ts';
 import type { CheckpointState, Retention } from './checkpoint-state.ts';
 import { CheckpointWriter, type SaveReport } from './checkpoint-writer.ts';
@@ -114,6 +114,7 @@ class Training {
   private readonly telemetry: StepTelemetry;
   private readonly interval: SaveInterval;
   private readonly isFirst: boolean;
+  private attempt: Attempt | undefined;
   private writer: CheckpointWriter | undefined;
   private phase: Phase | undefined;
   private data: TrainingData | undefined;
@@ -153,7 +154,7 @@ class Training {
     progress.update(this.step);
     while (this.step < curriculum.steps) {
       const place = curriculum.at(this.step);
-      this.enter(place);
+      await this.enter(place);
       const went = await this.takeStep(place, progress);
       await new Promise(setImmediate);
       if (!went) continue;
@@ -173,9 +174,9 @@ class Training {
 
   /** A save under way when training fails is given up: it may wait for a rank that is gone. */
   async close(hasEnded: boolean): Promise<void> {
-    this.data?.close?.();
+    await this.data?.close?.();
     this.metrics?.close();
-    await this.writer?.close(hasEnded ? Number.POSITIVE_INFINITY : 0);
+    await this.writer?.close(hasEnded ? Number.POSITIVE_INFINITY : 2);
   }
 
   /** Claims the next attempt and goes on from the newest whole checkpoint, on every rank the same one. */
@@ -183,10 +184,11 @@ class Training {
     const { dir, model, saving, log } = this.options;
     if (dir === undefined) return;
     const claimed = this.isFirst ? Attempt.begin(dir, { ranks: this.group.world }) : undefined;
-    const found = this.isFirst ? this.load() : undefined;
+    const found = claimed && this.load({ attempt: claimed });
     const first = this.tell({ number: claimed?.number, token: claimed?.token, step: found?.step ?? null });
     const attempt = claimed ?? Attempt.join(dir, first['number'] as number, first['token'] as string);
-    const state = this.isFirst || first['step'] === null ? found : this.load(first['step'] as number);
+    this.attempt = attempt;
+    const state = this.isFirst || first['step'] === null ? found : this.load({ step: first['step'] as number });
     this.restore(state);
     if (state) {
       const { guard, telemetry } = state.guard as { readonly guard: Json; readonly telemetry: Json };
@@ -214,19 +216,18 @@ class Training {
     });
   }
 
-  /** The newest whole checkpoint, at most of step `atMostStep`, in the model and the optimizer. */
-  private load(atMostStep?: number): CheckpointState | undefined {
+  /** The newest whole checkpoint, or the one asked for, in the model and the optimizer. */
+  private load(which: LoadOptions): CheckpointState | undefined {
     const { dir, model, log, allowOtherTarget } = this.options;
     const checkpoints = join(dir as string, 'checkpoints');
     const onDamaged = (folder: string, why: string): void => {
       log.line(`${folder} is damaged (${why}); trying the one before it`);
       this.event('damaged-checkpoint', { folder, why });
     };
-    const limit = atMostStep === undefined ? {} : { atMostStep };
-    const state = loadLatestCheckpoint(checkpoints, model.parameters, this.optimizer, onDamaged, limit);
+    const state = loadLatestCheckpoint(checkpoints, model.parameters, this.optimizer, onDamaged, which);
     const { backend, compute } = model.engine;
     if (!state) {
-      if (atMostStep === undefined && asideFolders(checkpoints).length > 0) {
+      if (which.atMostStep === undefined && asideFolders(checkpoints).length > 0) {
         log.line('no whole checkpoint is left: training starts from the beginning');
       }
       return undefined;
@@ -250,10 +251,10 @@ class Training {
   }
 
   /** Opens what the phase of a step needs, where it is another one than before. */
-  private enter({ phase }: Place): void {
+  private async enter({ phase }: Place): Promise<void> {
     if (phase === this.phase) return;
     const { model, curriculum, openData } = this.options;
-    this.data?.close?.();
+    await this.data?.close?.();
     this.data = openData(phase);
     this.phase = phase;
     model.setContext(phase.ropeTheta ?? model.config.ropeTheta, phase.sequenceLength);
@@ -352,9 +353,10 @@ class Training {
     }
     await this.writer?.flush();
     this.group.barrier();
-    const found = this.isFirst ? this.load(toStep) : undefined;
+    const attempt = this.attempt as Attempt;
+    const found = this.isFirst ? this.load({ attempt, atMostStep: toStep }) : undefined;
     const first = this.tell({ step: found?.step ?? null });
-    const state = this.isFirst || first['step'] === null ? found : this.load(first['step'] as number);
+    const state = this.isFirst || first['step'] === null ? found : this.load({ step: first['step'] as number });
     if (!state) {
       const { restart = () => model.initialise(this.options.seed) } = this.options;
       restart();

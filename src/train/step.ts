@@ -28,7 +28,7 @@ export interface TrainingData {
   /** Says which rows will be asked for next. */
   prefetch?(first: number, count: number): void;
   /** Lets go of open files; called by whoever made the data, when training is over. */
-  close?(): void;
+  close?(): void | Promise<void>;
 }
 
 /** The rows of a step and how they are cut. */
