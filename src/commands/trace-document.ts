@@ -5,7 +5,7 @@
 // to be written down while training.
 //
 // Does not: look into the side runs on memorisation, which choose texts of their own.
-import { existsSync, statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { UserError } from '../base/errors.ts';

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -7,6 +7,7 @@ import { availableBackends } from '../../test/backends.ts';
 import { readLines } from '../base/events.ts';
 import { Paused } from '../base/errors.ts';
 import { silentLog } from '../base/progress.ts';
+import { parseRecipe } from '../base/recipe.ts';
 import { Random } from '../base/rng.ts';
 import { Apertus } from '../model/apertus.ts';
 import { modelConfig } from '../model/config.ts';
@@ -16,6 +17,7 @@ import { Engine } from '../tensor/tensor.ts';
 import { checkpointFolders } from './checkpoint-folder.ts';
 import { RunControl } from './control.ts';
 import { Curriculum, type CurriculumPlan, type RatePlan } from './curriculum.ts';
+import { guardDefaults } from './guard.ts';
 import { train, type TrainOptions } from './loop.ts';
 import type { TrainingBatch, TrainingData } from './step.ts';
 
@@ -212,6 +214,182 @@ test('a checkpoint of another dispatch target is refused unless asked for', asyn
   const other = fresh({ ...jsBackend(), target: 'elsewhere' });
   await assert.rejects(train(options(other, dir)), /trained on other kernels/);
   await train(options(other, dir, { allowOtherTarget: true }));
+});
+
+/** Data that calls `spoil` with the rows of each batch and the number of times these were asked for. */
+function spoiled(spoil: (batch: TrainingBatch, first: number, asked: number) => void): TrainingData {
+  const asked = new Map<number, number>();
+  return {
+    rows: async (first, count) => {
+      const batch = await data.rows(first, count);
+      asked.set(first, (asked.get(first) ?? 0) + 1);
+      spoil(batch, first, asked.get(first) as number);
+      return batch;
+    },
+  };
+}
+
+const eventsIn = (dir: string): string[] =>
+  readLines<{ event: string }>(join(dir, 'events.jsonl'))
+    .map(({ event }) => event)
+    .filter((event) => !['start', 'checkpoint', 'finished'].includes(event));
+
+const stepsIn = (dir: string): number[] =>
+  readLines<{ step: number }>(join(dir, 'metrics.jsonl')).map(({ step }) => step);
+
+test('a step that is not finite is computed again, and passed over where that does not help', async () => {
+  const dir = join(scratch, 'not-finite');
+  // Shard 0 of step 4 is bad once, that of step 6 always.
+  const from = spoiled(({ lossMask }, first, asked) => {
+    if ((first === 3 * B && asked === 1) || first === 5 * B) lossMask[0] = Number.NaN;
+  });
+  const model = fresh();
+  await train(options(model, dir, { from }));
+  assert.deepEqual(eventsIn(dir), ['not-finite', 'transient', 'not-finite', 'not-finite', 'skipped-batch']);
+  assert.deepEqual(
+    stepsIn(dir),
+    Array.from({ length: 14 }, (_, i) => i + 1),
+  );
+  assert.ok(model.parameters.values.every(Number.isFinite));
+  const [newest] = checkpointFolders(join(dir, 'checkpoints'));
+  const { skipped } = JSON.parse(readFileSync(join(newest as string, 'checkpoint.json'), 'utf8')) as {
+    skipped: unknown;
+  };
+  assert.deepEqual(skipped, [[5 * B, 6 * B]]);
+
+  // What was passed over stays so after a resume: one at the step after gives the same bits.
+  const again = join(scratch, 'not-finite-resumed');
+  const dies = (first: number): void => {
+    if (first >= 9 * B) throw new Error('killed');
+  };
+  const killed = spoiled((batch, first, asked) => {
+    dies(first);
+    if ((first === 3 * B && asked === 1) || first === 5 * B) batch.lossMask[0] = Number.NaN;
+  });
+  await assert.rejects(train(options(fresh(), again, { from: killed })), /killed/);
+  const resumed = fresh();
+  await train(options(resumed, again, { from }));
+  assert.deepEqual(resumed.parameters.values, model.parameters.values);
+});
+
+test('a run that is never finite again stops and says so', async () => {
+  const dir = join(scratch, 'never-finite');
+  const from = spoiled(({ lossMask }, first) => {
+    if (first >= 6 * B) lossMask[0] = Number.NaN;
+  });
+  const guard = { ...guardDefaults, window: 20, maxSkips: 1, maxRollbacks: 1, skipBefore: 1, skipAfter: 1 };
+  await assert.rejects(train(options(fresh(), dir, { from, guard })), /training stopped at step \d+: .*not finite/);
+  assert.ok(eventsIn(dir).includes('rolled-back'));
+});
+
+test('a jump of the loss that stays: back to a checkpoint before it, past the batches around it, each step logged once', async () => {
+  const steps = 90;
+  const plan = { steps, rate: { ...rate, peak: 1e-2 } };
+  const guard = { ...guardDefaults, window: 24, patience: 3, skipBefore: 2, skipAfter: 4 };
+  // From step 61 on the labels of some steps are nonsense, as if shuffled.
+  const from = spoiled(({ labels, batch }, first) => {
+    const step = Math.floor(first / B) + 1;
+    if (step < 61 || step > 66) return;
+    for (let n = 0; n < labels.length; n++) labels[n] = 4 + ((31 * (batch.tokens[n] as number) + 7 * n) % 60);
+  });
+  const dir = join(scratch, 'spike');
+  const model = fresh();
+  await train(options(model, dir, { from, plan, guard }));
+  const events = eventsIn(dir);
+  assert.ok(events.includes('loss-spike') && events.includes('rolled-back'), events.join(' '));
+  const lines = readLines<{ step: number; loss?: number; skippedSamples?: number }>(join(dir, 'metrics.jsonl'));
+  assert.deepEqual(
+    lines.map(({ step }) => step),
+    Array.from({ length: steps }, (_, i) => i + 1),
+  );
+  const passedOver = lines.filter(({ loss }) => loss === undefined).map(({ step }) => step);
+  for (const step of [61, 62, 63]) assert.ok(passedOver.includes(step), `step ${step} is among ${passedOver}`);
+  assert.ok(passedOver.length < 15, `${passedOver}`);
+  assert.equal(lines.at(-1)?.skippedSamples, passedOver.length * B);
+
+  // The same run, killed soon after it went back, ends with the same bits.
+  const killed = join(scratch, 'spike-killed');
+  let wentBack = false;
+  const dying: TrainingData = {
+    rows: async (first, count) => {
+      wentBack ||= existsSync(join(killed, 'events.jsonl')) && eventsIn(killed).includes('rolled-back');
+      if (wentBack && first > 70 * B) throw new Error('killed');
+      return await from.rows(first, count);
+    },
+  };
+  await assert.rejects(train(options(fresh(), killed, { from: dying, plan, guard })), /killed/);
+  const resumed = fresh();
+  await train(options(resumed, killed, { from, plan, guard }));
+  assert.deepEqual(resumed.parameters.values, model.parameters.values);
+});
+
+test('phases: data, lengths, RoPE and a new optimizer change where the curriculum says; a resume in each gives the same bits', async () => {
+  const phases = parseRecipe(
+    {
+      name: 'test',
+      model: { layers: 1, hidden: 8, intermediate: 8, heads: 1, kvHeads: 1, headDim: 8, vocabularySize: 64 },
+      pretrain: {
+        peakLearningRate: 1,
+        phases: [
+          { name: 'one', steps: 5 },
+          { name: 'two', steps: 4, seed: 9, batchSize: 2 },
+          {
+            name: 'long',
+            steps: 5,
+            batchSize: 2,
+            ropeTheta: 1e6,
+            resetOptimizer: true,
+            learningRate: { peak: 1e-3, warmup: 2, decay: 'constant' },
+          },
+        ],
+      },
+    },
+    'test',
+  ).pretrain?.phases;
+  const plan = { steps: null, phases: phases ?? [] };
+  const opened: string[] = [];
+  const ended: string[] = [];
+  const more: Partial<TrainOptions> = {
+    openData: ({ name, seed }) => {
+      opened.push(`${name} ${seed}`);
+      return data;
+    },
+    onPhaseEnd: async ({ name }) => {
+      ended.push(name);
+      return { name };
+    },
+  };
+  const straight = fresh();
+  const dir = join(scratch, 'phases');
+  await train(options(straight, dir, { plan, ...more }));
+  assert.deepEqual(opened, ['one 1', 'two 9', 'long 1']);
+  assert.deepEqual(ended, ['one', 'two', 'long']);
+  assert.equal(straight.config.ropeTheta, 1e6);
+  const lines = readLines<{ phase: number; batchSize: number; lr: number }>(join(dir, 'metrics.jsonl'));
+  assert.deepEqual(
+    lines.map(({ phase, batchSize }) => `${phase}/${batchSize}`),
+    [...Array(5).fill('0/4'), ...Array(4).fill('1/2'), ...Array(5).fill('2/2')],
+  );
+  assert.deepEqual(
+    lines.slice(9).map(({ lr }) => lr),
+    [0, 5e-4, 1e-3, 1e-3, 1e-3],
+  );
+  for (const at of [3, 5, 7, 9, 12]) {
+    const resumed = fresh();
+    const again = join(scratch, `phases-${at}`);
+    let calls = 0;
+    const dying: TrainingData = {
+      rows: (first, count) => {
+        // Two shards a step.
+        if (++calls > 2 * at) throw new Error('killed');
+        return data.rows(first, count);
+      },
+    };
+    const killed = options(fresh(), again, { plan, everySteps: 1, ...more, openData: () => dying });
+    await assert.rejects(train(killed), /killed/);
+    await train(options(resumed, again, { plan, everySteps: 1, ...more }));
+    assert.deepEqual(resumed.parameters.values, straight.parameters.values, `killed in step ${at + 1}`);
+  }
 });
 
 for (const { name, backend } of availableBackends()) {
