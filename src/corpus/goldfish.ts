@@ -20,6 +20,7 @@ const tableSize = 1_000_003;
 const tableSeed = 2971215073;
 /** 2^32 mod 1,000,003. */
 const wordModulo = 4294967296 % tableSize;
+const inverseOfSize = 1 / tableSize;
 
 let table: Float32Array | undefined;
 
@@ -43,66 +44,60 @@ export function maskGoldfish(lossMask: Float32Array, labels: Int32Array, { k, h 
   // on. Both are running products, so the cost does not depend on h (van Herk's trick). 64-bit numbers are two words.
   const toBlockEndHigh = new Int32Array(n);
   const toBlockEndLow = new Int32Array(n);
-  for (let i = n - 1; i >= 0; i--) {
-    const label = labels[i] as number;
-    if ((i + 1) % h === 0 || i === n - 1) {
-      toBlockEndLow[i] = label;
-      toBlockEndHigh[i] = label >> 31;
-    } else {
-      multiply(toBlockEndHigh[i + 1] as number, toBlockEndLow[i + 1] as number, label);
-      toBlockEndHigh[i] = productHigh;
-      toBlockEndLow[i] = productLow;
-    }
-  }
   let high = 0;
   let low = 1;
-  for (let i = 0; i < n; i++) {
-    if (i % h === 0) {
+  let left = n % h || h;
+  for (let i = n - 1; i >= 0; i--) {
+    const label = labels[i] as number;
+    high = highWord(high, low, label >> 31, label);
+    low = Math.imul(low, label);
+    toBlockEndHigh[i] = high;
+    toBlockEndLow[i] = low;
+    if (--left === 0) {
       high = 0;
       low = 1;
+      left = h;
     }
-    multiply(high, low, labels[i] as number);
-    high = productHigh;
-    low = productLow;
+  }
+  high = 0;
+  low = 1;
+  left = h;
+  for (let i = 0; i < n; i++) {
+    const label = labels[i] as number;
+    high = highWord(high, low, label >> 31, label);
+    low = Math.imul(low, label);
+    // At the end of a block the window is the block.
+    const whole = --left === 0;
     const start = i - h + 1;
-    if (start < 0) continue;
-    let key: number;
-    if (start % h === 0) {
-      key = modulo(high, low);
-    } else {
-      multiplyLong(toBlockEndHigh[start] as number, toBlockEndLow[start] as number, high, low);
-      key = modulo(productHigh, productLow);
+    if (start >= 0) {
+      const startHigh = toBlockEndHigh[start] as number;
+      const startLow = toBlockEndLow[start] as number;
+      const key = whole
+        ? modulo(high, low)
+        : modulo(highWord(startHigh, startLow, high, low), Math.imul(startLow, low));
+      if ((numbers[key] as number) < limit) lossMask[i] = 0;
     }
-    if ((numbers[key] as number) < limit) lossMask[i] = 0;
+    if (whole) {
+      high = 0;
+      low = 1;
+      left = h;
+    }
   }
 }
 
 /** Signed 64-bit value, given as two 32-bit words, modulo the table size; never negative. */
 export function modulo(high: number, low: number): number {
-  let top = (high | 0) % tableSize;
-  if (top < 0) top += tableSize;
-  return (top * wordModulo + (low >>> 0)) % tableSize;
+  // The remainder of the high word may be negative here; the sum is a whole number below 2^41 in size.
+  const value = ((high | 0) % tableSize) * wordModulo + (low >>> 0);
+  // The quotient, rounded, is off by one at most.
+  const rest = value - Math.floor(value * inverseOfSize) * tableSize;
+  return rest < 0 ? rest + tableSize : rest >= tableSize ? rest - tableSize : rest;
 }
 
-// The words of the last product; results in variables keep the inner loop free of objects.
-let productHigh = 0;
-let productLow = 0;
-
-/** (high, low) * label, modulo 2^64. */
-function multiply(high: number, low: number, label: number): void {
-  multiplyLong(high, low, label >> 31, label);
-}
-
-/** (high, low) * (otherHigh, otherLow), modulo 2^64. */
-function multiplyLong(high: number, low: number, otherHigh: number, otherLow: number): void {
-  const a0 = low & 0xffff;
-  const a1 = low >>> 16;
-  const b0 = otherLow & 0xffff;
-  const b1 = otherLow >>> 16;
-  // The full 64 bits of low * otherLow; every sum stays below 2^53.
-  const middle = a1 * b0 + Math.floor((a0 * b0) / 65536);
-  const cross = (middle % 65536) + a0 * b1;
-  const carry = a1 * b1 + Math.floor(middle / 65536) + Math.floor(cross / 65536);
-  productLow = Math.imul(low, otherLow);
-  productHigh = ((carry | 0) + Math.imul(high, otherLow) + Math.imul(low, otherHigh)) | 0;
+/** The upper word of (high, low) * (otherHigh, otherLow), modulo 2^64; the lower one is Math.imul(low, otherLow). */
+function highWord(high: number, low: number, otherHigh: number, otherLow: number): number {
+  const a = low >>> 0;
+  // The upper half of the 64 bits of low * otherLow; every product and sum stays below 2^53.
+  const carry = Math.floor((a * (otherLow >>> 16) + Math.floor(a * (otherLow & 0xffff) * 2 ** -16)) * 2 ** -16);
+  return (carry + Math.imul(high, otherLow) + Math.imul(low, otherHigh)) | 0;
 }

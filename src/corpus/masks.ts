@@ -6,7 +6,10 @@
 //
 // Does not: know about batches.
 
-/** firstAttended [T]: the first position of the same document in this row, for every position. */
+/**
+ * [T] for every position the first one of the same document in this row: where its attention begins, and where
+ * positions restart.
+ */
 export function documentStarts(tokens: Int32Array, endOfDocument: number): Int32Array {
   const first = new Int32Array(tokens.length);
   let start = 0;
@@ -15,11 +18,6 @@ export function documentStarts(tokens: Int32Array, endOfDocument: number): Int32
     if (tokens[i] === endOfDocument) start = i + 1;
   }
   return first;
-}
-
-/** positions [T]: restart at zero in every document. */
-export function positionsInDocuments(firstAttended: Int32Array): Int32Array {
-  return firstAttended.map((first, i) => i - first);
 }
 
 /** Sets the mask [T] to zero where the input is an end of document. */

@@ -3,6 +3,7 @@
 //
 // Does not: know what tokens mean.
 import { closeSync, fsyncSync, openSync } from 'node:fs';
+import { endianness } from 'node:os';
 import { UserError } from '../base/errors.ts';
 import {
   damagedIndex,
@@ -27,12 +28,13 @@ export class MegatronWriter {
   private readonly lengths = new GrowingInt32();
   private readonly documentEnds = new GrowingInt32();
   private readonly handle: number;
-  private readonly buffer = Buffer.allocUnsafeSlow(1 << 18);
+  private readonly buffer: TokenBuffer;
   private filled = 0;
 
   constructor(prefix: string, type: TokenType) {
     this.prefix = prefix;
     this.type = type;
+    this.buffer = tokenBuffer(type, 1 << 18);
     this.handle = openSync(`${prefix}.bin`, 'w');
   }
 
@@ -50,15 +52,13 @@ export class MegatronWriter {
   addSequence(ids: ArrayLike<number>): void {
     if (ids.length > longestSequence)
       throw new Error(`MegatronWriter: ${ids.length} tokens are too many for a sequence`);
-    const size = tokenBytes[this.type];
     const top = this.type === 'uint16' ? 0xffff : 0x7fffffff;
+    const { tokens } = this.buffer;
     for (let i = 0; i < ids.length; i++) {
       const id = ids[i] as number;
       if ((id & top) !== id) throw new Error(`MegatronWriter: ${id} is not a ${this.type} token`);
-      if (this.filled + size > this.buffer.length) this.flush();
-      if (size === 2) this.buffer.writeUInt16LE(id, this.filled);
-      else this.buffer.writeInt32LE(id, this.filled);
-      this.filled += size;
+      if (this.filled === tokens.length) this.flush();
+      tokens[this.filled++] = id;
     }
     this.lengths.push(ids.length);
     this.tokens += ids.length;
@@ -86,7 +86,9 @@ export class MegatronWriter {
   }
 
   private flush(): void {
-    writeAll(this.handle, this.buffer.subarray(0, this.filled));
+    const bytes = this.buffer.bytes.subarray(0, this.filled * tokenBytes[this.type]);
+    turn(bytes, this.type);
+    writeAll(this.handle, bytes);
     this.filled = 0;
   }
 }
@@ -102,7 +104,7 @@ export class MegatronReader {
   private readonly index: PagedFile;
   private readonly bin: PagedFile;
   private readonly tokenBytes: number;
-  private scratch = Buffer.allocUnsafeSlow(1 << 14);
+  private readonly scratch: TokenBuffer;
 
   /** Reads the header and checks sizes; what stands in the index is checked where it is used, and by checkTokenFile. */
   constructor(prefix: string) {
@@ -113,6 +115,7 @@ export class MegatronReader {
       const { type, sequences, documents } = readIndexHeader(this.index);
       this.type = type;
       this.tokenBytes = tokenBytes[type];
+      this.scratch = tokenBuffer(type, 1 << 14);
       this.sequences = sequences;
       this.documents = documents;
       const [first, end] = [this.index.int64(this.documentAt(0)), this.index.int64(this.documentAt(documents))];
@@ -241,12 +244,13 @@ export class MegatronReader {
         `places in the ${this.bin.bytes} bytes of .bin`,
       );
     }
+    const { tokens, bytes } = this.scratch;
     for (let done = 0; done < count; ) {
-      const part = Math.min(count - done, this.scratch.length / size);
-      const bytes = this.scratch.subarray(0, part * size);
-      this.bin.read(offset + (from + done) * size, bytes);
-      if (size === 2) for (let i = 0; i < part; i++) into[at + done + i] = bytes.readUInt16LE(2 * i);
-      else for (let i = 0; i < part; i++) into[at + done + i] = bytes.readInt32LE(4 * i);
+      const part = Math.min(count - done, tokens.length);
+      const read = bytes.subarray(0, part * size);
+      this.bin.read(offset + (from + done) * size, read);
+      turn(read, this.type);
+      into.set(tokens.subarray(0, part), at + done);
       done += part;
     }
   }
@@ -282,4 +286,24 @@ class GrowingInt32 {
   values(): Int32Array {
     return this.data.subarray(0, this.length);
   }
+}
+
+/** The same memory as tokens and as the bytes of a file. */
+interface TokenBuffer {
+  readonly tokens: Uint16Array | Int32Array;
+  readonly bytes: Buffer;
+}
+
+function tokenBuffer(type: TokenType, size: number): TokenBuffer {
+  const bytes = Buffer.allocUnsafeSlow(size);
+  const length = size / tokenBytes[type];
+  const tokens = type === 'uint16' ? new Uint16Array(bytes.buffer, 0, length) : new Int32Array(bytes.buffer, 0, length);
+  return { tokens, bytes };
+}
+
+/** Files are little-endian; where the machine is not, the bytes of each token are turned round. */
+function turn(bytes: Buffer, type: TokenType): void {
+  if (endianness() === 'LE') return;
+  if (type === 'uint16') bytes.swap16();
+  else bytes.swap32();
 }

@@ -14,7 +14,7 @@ import type { PrefetchAnswer, PrefetchRequest, SentError } from './prefetch-work
 import type { Batch } from './sample-rows.ts';
 
 export interface PrefetcherOptions extends MixtureOptions {
-  /** Batches kept ready at most; default 4. */
+  /** Batches kept ready at most; default 8. */
   readonly ahead?: number;
 }
 
@@ -42,7 +42,7 @@ export class Prefetcher {
   private failure: Error | undefined;
 
   /** Starts the thread; errors in the options or files come with the first rows. */
-  constructor({ ahead = 4, ...options }: PrefetcherOptions) {
+  constructor({ ahead = 8, ...options }: PrefetcherOptions) {
     this.mostAhead = ahead;
     this.worker = startWorker(options);
     this.opened = new Promise((resolve, reject) => {

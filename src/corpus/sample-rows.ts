@@ -11,7 +11,7 @@ import { EOS } from '../tokenizer/special-tokens.ts';
 import { type Goldfish, maskGoldfish } from './goldfish.ts';
 import { openSampleOrder } from './index-cache.ts';
 import { allDocuments, buildSampleIndices, orderInMemory, planSamples, type SampleOrder } from './indices.ts';
-import { documentStarts, maskEndOfDocument, positionsInDocuments } from './masks.ts';
+import { documentStarts, maskEndOfDocument } from './masks.ts';
 import { MegatronReader } from './megatron.ts';
 import { type DatasetDescriptionOptions, describeDataset, type MegatronIdentity } from './megatron-description.ts';
 
@@ -135,10 +135,12 @@ export class SampleRows {
     // A last window that is not full has nothing to learn in its padding.
     lossMask.fill(0, Math.max(0, filled - 1));
     const starts = documentMask ? documentStarts(tokens, this.endOfDocument) : new Int32Array(T);
-    batch.positions.set(positionsInDocuments(starts), row);
+    const { lo, hi, positions } = batch;
     for (let t = 0; t < T; t++) {
-      batch.lo[row + t] = row + (starts[t] as number);
-      batch.hi[row + t] = row + t + 1;
+      const start = starts[t] as number;
+      lo[row + t] = row + start;
+      hi[row + t] = row + t + 1;
+      positions[row + t] = t - start;
     }
   }
 
