@@ -12,7 +12,7 @@ import { Tokenizer } from '../tokenizer/bpe.ts';
 import { BOS, EOS } from '../tokenizer/special-tokens.ts';
 import { trainTokenizer } from '../tokenizer/train-stage.ts';
 import { MegatronReader } from './megatron.ts';
-import { packDocuments, type PackedDocument, readPackedDocuments, tokenFileOf } from './pack.ts';
+import { packDocuments, type PackedDocument, readPackedDocuments, tokenFileOf, trainingTokenFiles } from './pack.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'belay-pack-'));
 after(() => rmSync(dir, { recursive: true }));
@@ -183,6 +183,11 @@ test('groups take their documents, the rest stays in train, and rows say which d
     readFileSync(join(tokensDir, 'languages.json'), 'utf8'),
     readFileSync(join(plain, 'languages.json'), 'utf8'),
   );
+  assert.deepEqual(
+    trainingTokenFiles(tokensDir),
+    ['train', 'long', 'german', 'elsewhere'].map((name) => join(tokensDir, name)),
+  );
+  assert.deepEqual(trainingTokenFiles(plain), [join(plain, 'train')]);
   // Long validation documents are found by their rows.
   assert.deepEqual(
     rows.filter(({ split, tokens }) => split === 'validation' && tokens >= 100).map(({ id }) => id),

@@ -14,6 +14,7 @@ import { writeJsonAtomic } from '../base/atomic.ts';
 import type { Document } from '../base/document.ts';
 import type { Json } from '../base/json.ts';
 import { JsonlWriter, readJsonl } from '../base/jsonl.ts';
+import { readManifest } from '../base/manifest.ts';
 import type { Log } from '../base/progress.ts';
 import { UserError } from '../base/errors.ts';
 import type { Recipe, TokenGroupRecipe } from '../base/recipe.ts';
@@ -69,6 +70,12 @@ export interface PackDocumentsOptions {
 /** Prefix of the token file that holds a document. */
 export function tokenFileOf(dir: string, { split, group }: Pick<PackedDocument, 'split' | 'group'>): string {
   return join(dir, group ?? split);
+}
+
+/** Prefixes of all token files with training documents: `train`, and those of the groups. */
+export function trainingTokenFiles(dir: string): string[] {
+  const groups = readManifest(dir).facts['groups'] ?? {};
+  return ['train', ...Object.keys(groups)].map((name) => join(dir, name));
 }
 
 export async function packDocuments(options: PackDocumentsOptions): Promise<StageResult> {

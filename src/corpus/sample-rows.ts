@@ -162,7 +162,7 @@ export class SampleRows {
       }
     }
     const found: Sighting[] = [];
-    for (let sample = 0; sample < end; sample++) {
+    for (let sample = 0; byWindow.size > 0 && sample < end; sample++) {
       for (const part of byWindow.get(order.windowOf(sample)) ?? []) found.push({ sample, ...part });
     }
     return found.sort((a, b) => a.sample - b.sample || a.from - b.from);
