@@ -8,6 +8,7 @@ import { JsonlWriter, readJsonl } from '../base/jsonl.ts';
 import { writeManifest } from '../base/manifest.ts';
 import { silentLog } from '../base/progress.ts';
 import { parseRecipe } from '../base/recipe.ts';
+import { MegatronWriter, tokenTypeFor } from '../corpus/megatron.ts';
 import { packDocuments } from '../corpus/pack.ts';
 import { Apertus } from '../model/apertus.ts';
 import { modelConfig } from '../model/config.ts';
@@ -15,7 +16,7 @@ import { jsBackend } from '../tensor/backend-js.ts';
 import { Engine } from '../tensor/tensor.ts';
 import { writeTokenizerFiles } from '../tokenizer/tokenizer-files.ts';
 import { trainBpe } from '../tokenizer/train.ts';
-import { answersName, type Evaluation, evaluateModels, evaluationName } from './evaluate-stage.ts';
+import { answersName, type Evaluation, evaluateModels, evaluationName, trainingUnigram } from './evaluate-stage.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'belay-evaluate-'));
 after(() => rmSync(scratch, { recursive: true }));
@@ -102,4 +103,22 @@ test('the stage measures both models on the held-out documents and the language 
   }
   assert.equal(answers, 3);
   assert.equal((await evaluateModels(options)).skipped, true);
+});
+
+test('the unigram counts the training tokens of every group', () => {
+  const dir = stageFolder('grouped');
+  for (const [name, ids] of [
+    ['train', [1, 5, 2]],
+    ['long', [1, 5, 5, 7, 2]],
+    ['validation', [1, 9, 2]],
+  ] as const) {
+    const writer = new MegatronWriter(join(dir, name), tokenTypeFor(345));
+    writer.addDocument(ids);
+    writer.close();
+  }
+  writeManifest(dir, { kind: 'tokens', version: 1, recipe: {}, inputs: {}, facts: { groups: { long: {} } } });
+  const unigram = trainingUnigram(dir, 345);
+  assert.equal(unigram.tokens, 8);
+  assert.equal(unigram.loss(5), -Math.log(4 / (8 + 345)));
+  assert.equal(unigram.loss(9), -Math.log(1 / (8 + 345)));
 });

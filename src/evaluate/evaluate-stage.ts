@@ -14,7 +14,7 @@ import type { Log } from '../base/progress.ts';
 import { type Recipe, recipePart } from '../base/recipe.ts';
 import { runStage, type StageResult } from '../base/stage.ts';
 import { MegatronReader } from '../corpus/megatron.ts';
-import { readPackedDocuments } from '../corpus/pack.ts';
+import { readPackedDocuments, trainingTokenFiles } from '../corpus/pack.ts';
 import { Tokenizer } from '../tokenizer/bpe.ts';
 import { evaluatedModel, type LocalModel } from './evaluated-model.ts';
 import { languageName } from './language-names.ts';
@@ -131,23 +131,25 @@ export async function evaluateModels(options: EvaluateOptions): Promise<StageRes
   });
 }
 
-/** The unigram of the training tokens of a `tokens` folder. */
+/** The unigram of the training tokens of a `tokens` folder, whatever their groups. */
 export function trainingUnigram(tokensDir: string, vocabularySize: number): Unigram {
-  const reader = new MegatronReader(join(tokensDir, 'train'));
-  try {
-    const counts = new Float64Array(vocabularySize);
-    for (let sequence = 0; sequence < reader.sequences; sequence++) {
-      const ids = reader.sequence(sequence);
-      for (let i = 0; i < ids.length; i++) {
-        const id = ids[i] as number;
-        if (id >= vocabularySize) throw new Error(`${tokensDir}/train holds the id ${id} of ${vocabularySize}`);
-        counts[id] = (counts[id] as number) + 1;
+  const counts = new Float64Array(vocabularySize);
+  for (const path of trainingTokenFiles(tokensDir)) {
+    const reader = new MegatronReader(path);
+    try {
+      for (let sequence = 0; sequence < reader.sequences; sequence++) {
+        const ids = reader.sequence(sequence);
+        for (let i = 0; i < ids.length; i++) {
+          const id = ids[i] as number;
+          if (id >= vocabularySize) throw new Error(`${path} holds the id ${id} of ${vocabularySize}`);
+          counts[id] = (counts[id] as number) + 1;
+        }
       }
+    } finally {
+      reader.close();
     }
-    return new Unigram(counts);
-  } finally {
-    reader.close();
   }
+  return new Unigram(counts);
 }
 
 /** The validation documents of a `tokens` folder, in the order of the file. */
