@@ -5,6 +5,7 @@ import apertus70bLong from '../../recipes/apertus-70b-long-context.ts';
 import apertus8b from '../../recipes/apertus-8b.ts';
 import apertus8bLong from '../../recipes/apertus-8b-long-context.ts';
 import cooldownAblation from '../../recipes/cooldown-ablation.ts';
+import miniature from '../../recipes/phases.ts';
 import { parseRecipe, type PretrainRecipe, type RecipeInput, setInRecipe } from '../base/recipe.ts';
 import { curriculumOf } from '../train/curriculum.ts';
 import { megawattHours } from './plan-phases.ts';
@@ -155,6 +156,35 @@ test('the cooldown ablation: 100B tokens, a rate that falls to 0, and a mixture 
       ['fineweb-hq-10', 0.3],
     ],
   );
+});
+
+test('the curriculum in miniature: lengths of Apertus over 16, in the same order of events', () => {
+  const { phases, pretrain } = planOf(miniature);
+  const stages = phases.slice(0, 5);
+  const long = phases.slice(5);
+  assert.deepEqual(
+    long.map(({ sequenceLength, ropeTheta }) => [sequenceLength * 16, ropeTheta * 16]),
+    planOf(apertus8bLong).phases.map(({ sequenceLength, ropeTheta }) => [sequenceLength, ropeTheta]),
+  );
+  assert.deepEqual([...new Set(stages.map(({ ropeTheta }) => ropeTheta * 16))], [500_000]);
+  // The batch doubles once; the rate falls in the last stage alone, to a tenth, and stays there.
+  assert.deepEqual(
+    stages.map(({ batchSize }) => batchSize),
+    [[8, 8], ...Array.from({ length: 4 }, () => [16, 16])],
+  );
+  for (const { learningRate } of stages.slice(1, 4)) assert.deepEqual(learningRate, [1.5e-3, 1.5e-3]);
+  for (const { learningRate, resetOptimizer, batchSize, sequenceLength } of long) {
+    assert.deepEqual(learningRate, [0, 1.5e-4]);
+    assert.ok(resetOptimizer && batchSize[0] * sequenceLength === 4096);
+  }
+  // Each stage has a mixture of its own; the last phases have a fifth and a tenth more of what is long.
+  assert.equal(new Set(stages.map(({ mixture }) => JSON.stringify(mixture.map(({ share }) => share)))).size, 5);
+  const shares = ({ mixture }: (typeof phases)[number]): number[] => mixture.map(({ share }) => share);
+  const cooldown = shares(phases[4] as (typeof phases)[number]);
+  for (const [i, share] of shares(phases[8] as (typeof phases)[number]).entries()) {
+    assert.ok(Math.abs(share - (0.7 * (cooldown[i] as number) + [0, 0, 0, 0.2, 0.1][i]!)) < 1e-12);
+  }
+  assert.equal(pretrain?.tokens, 11_018_240);
 });
 
 const model = { layers: 2, hidden: 64, intermediate: 128, heads: 4, kvHeads: 2, headDim: 16, vocabularySize: 512 };
