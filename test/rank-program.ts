@@ -142,7 +142,8 @@ function big(group: Group, { bytes = 1 << 26, milliseconds, count = 1 }: Rank): 
   let wrong = 0;
   const others = othersOf(group);
   for (let round = 0; round < count; round++) {
-    const data = new Float32Array(bytes / 4).map((_, i) => (i * 7 + group.rank + round) % 1009);
+    const data = new Float32Array(bytes / 4);
+    for (let i = 0; i < data.length; i++) data[i] = (i * 7 + group.rank + round) % 1009;
     const came = others.map(() => new Float32Array(bytes / 4));
     const receive = (): ReturnType<Group['receive']>[] =>
       others.map((peer, i) => group.receive(peer, 9, came[i] as Float32Array));
@@ -153,9 +154,10 @@ function big(group: Group, { bytes = 1 << 26, milliseconds, count = 1 }: Rank): 
       sleep(milliseconds);
       group.wait(receive());
     }
-    others.forEach((peer, i) => {
-      if (came[i]?.some((value, at) => value !== (at * 7 + peer + round) % 1009)) wrong++;
-    });
+    for (const [i, peer] of others.entries()) {
+      const from = came[i] as Float32Array;
+      for (let at = 0; at < from.length; at++) if (from[at] !== (at * 7 + peer + round) % 1009) wrong++;
+    }
   }
   say({ exchanged: bytes, wrong });
 }
@@ -185,9 +187,12 @@ function loseInTraffic(group: Group): void {
         ...others.map((peer) => group.send(peer, 3, data)),
       ]);
       // What completed is right, whatever else happens.
-      others.forEach((peer, i) => {
-        if (came[i]?.some((value) => value !== peer)) say({ wrong: `from ${peer} in round ${rounds}` });
-      });
+      for (const [i, peer] of others.entries()) {
+        const from = came[i] as Float32Array;
+        for (let at = 0; at < from.length; at++) {
+          if (from[at] !== peer) throw new Error(`wrong from ${peer} in round ${rounds}`);
+        }
+      }
       if (rounds++ === 2) say({ flowing: true });
     }
   });
@@ -243,7 +248,9 @@ function summands({ world }: Group, seed: number, round: number): Float32Array[]
   const length = round < 3 ? round : new Random(seed, 'length', round).integer(10 ** (4 + (round % 3)));
   return Array.from({ length: world }, (_, peer) => {
     const random = new Random(seed, 'values', peer, round);
-    return new Float32Array(length).map(() => (round % 2 === 0 ? random.integer(2001) - 1000 : random.real() * 2 - 1));
+    const part = new Float32Array(length);
+    for (let i = 0; i < length; i++) part[i] = round % 2 === 0 ? random.integer(2001) - 1000 : random.real() * 2 - 1;
+    return part;
   });
 }
 

@@ -124,8 +124,9 @@ export class Ranks {
     return started;
   }
 
-  add(rank: Rank, env: Readonly<Record<string, string>> = {}): RankProcess {
-    const started = new RankProcess(rankCommand, rank, env);
+  /** Starts one rank; `before` is a command that runs the rest of its arguments. */
+  add(rank: Rank, env: Readonly<Record<string, string>> = {}, before: readonly string[] = []): RankProcess {
+    const started = new RankProcess([...before, ...rankCommand] as unknown as [string], rank, env);
     this.all.push(started);
     return started;
   }

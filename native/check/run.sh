@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds check.cpp against all CPU kernels and runs it: once as shipped, once under the address and undefined
-# behaviour sanitizers. Needs g++ and nothing else; arguments go to the program (a target's name runs that one).
+# behaviour sanitizers. Then comm-check.cpp against the message layer: under those, and under the thread sanitizer where
+# the compiler has one. Needs g++ and nothing else; arguments go to check.cpp (a target's name runs that one).
 #
 # Does not: touch native/build; objects go to a temporary folder.
 set -eu
@@ -41,3 +42,19 @@ check() {  # check <name> <flags>
 
 check optimised "-O3" "$@"
 check sanitized "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined" "$@"
+
+check_comm() {  # check_comm <name> <flags>
+  echo "== message layer, $1"
+  # shellcheck disable=SC2086
+  $CXX $common -O1 -g -fno-exceptions -fno-rtti $2 "$here/comm-check.cpp" "$here"/../comm/*.cpp -ldl -o "$objects/comm-$1"
+  "$objects/comm-$1"
+}
+
+check_comm sanitized "-fsanitize=address,undefined -fno-sanitize-recover=undefined"
+echo 'int main() {}' > "$objects/empty.cpp"
+# Some kernels lay out memory in a way that older thread sanitizers do not start in.
+if $CXX -fsanitize=thread "$objects/empty.cpp" -o "$objects/empty" 2>/dev/null && "$objects/empty" 2>/dev/null; then
+  check_comm threads "-fsanitize=thread"
+else
+  echo "== message layer: not run under the thread sanitizer, which does not start here"
+fi

@@ -51,7 +51,7 @@ test('rank and world of our own, of Slurm and of Open MPI', () => {
   assert.deepEqual(ranksFromEnvironment(mpi), { rank: 1, world: 2, rendezvous: 'mpi-12-ab-cd', host: hostname() });
 });
 
-test('numbers that make no sense are the user-s mistake', () => {
+test('numbers that make no sense are a mistake of the user', () => {
   for (const [rank, world] of [
     ['3', '3'],
     ['x', '2'],

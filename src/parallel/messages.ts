@@ -69,7 +69,8 @@ export class LostPeer extends UserError {
 
 function lossText(loss: Loss, self: number, hosts: readonly string[]): string {
   if (loss.rank === self) return `rank ${self} on ${hosts[self]} (this process) was given up by the others`;
-  const who = `rank ${loss.rank} on ${hosts[loss.rank]}`;
+  // MPI does not always say whose connection failed.
+  const who = loss.rank < 0 ? 'a rank' : `rank ${loss.rank} on ${hosts[loss.rank]}`;
   return loss.how === 'left' ? `${who} has left the run` : `${who} was lost`;
 }
 

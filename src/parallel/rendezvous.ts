@@ -8,9 +8,11 @@
 import {
   chmodSync,
   closeSync,
+  existsSync,
   fsyncSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -55,8 +57,10 @@ export function look(file: string, token: string): Rendezvous | undefined {
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     // ESTALE: a network file system where the file was just replaced.
-    if (code === 'ENOENT' || code === 'ESTALE') return undefined;
-    throw error;
+    if (code !== 'ENOENT' && code !== 'ESTALE') throw error;
+    // Such a file system remembers for a while that a file is not there; a look at the folder asks the server again.
+    if (existsSync(dirname(file))) readdirSync(dirname(file));
+    return undefined;
   }
   try {
     const parsed = contents.safeParse(JSON.parse(text));
