@@ -326,8 +326,8 @@ describe('who may join', needsLibrary, () => {
   });
 });
 
-test('one rank needs no network and no library', async () => {
-  const group = await connectGroup(new Ranks().options(0, 1));
+test('one rank needs no network and no library', async (t) => {
+  const group = await connectGroup(ranksOf(t).options(0, 1));
   assert.deepEqual([group.rank, group.world, group.hosts.length], [0, 1, 1]);
   assert.deepEqual(group.allGather(new Uint8Array([1, 2])), [new Uint8Array([1, 2])]);
   group.barrier();
