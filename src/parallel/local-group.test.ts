@@ -109,6 +109,15 @@ test('a rank that ends badly is reported with the end of its log', timeout, asyn
   await assert.rejects(ranks.ended());
 });
 
+test('not the rank that lost another one is reported, but that one', timeout, async (t) => {
+  const code = "process.env.BELAY_RANK === '1' ? process.exit(74) : setTimeout(() => process.exit(3), 200)";
+  await assert.rejects(start(t, 3, code).ranks.casualty, /rank 2 on this machine ended with exit code 3/);
+  await assert.rejects(
+    start(t, 2, 'process.exit(74)').ranks.casualty,
+    /rank 1 on this machine ended with exit code 74/,
+  );
+});
+
 test('a killed rank and one that cannot start are reported; one that was paused is not', timeout, async (t) => {
   const killed = start(t, 2, "process.kill(process.pid, 'SIGKILL')").ranks;
   await assert.rejects(killed.casualty, /rank 1 on this machine ended with SIGKILL\n {2}found: {4}nothing in its log/);

@@ -184,12 +184,13 @@ class LocalRank {
         if (code === exitCodes.finished || code === exitCodes.paused) return resolve();
         const tail = tailOf(log, from);
         const Failure = code === exitCodes.user ? UserError : LostRank;
-        reject(
-          new Failure(`rank ${rank} on this machine ended with ${signal ?? `exit code ${code}`}`, {
-            found: tail === '' ? `nothing in its log ${log}` : `at the end of its log:\n${tail}`,
-            next: `look into ${log}, then run again: it resumes from the last checkpoint`,
-          }),
-        );
+        const failure = new Failure(`rank ${rank} on this machine ended with ${signal ?? `exit code ${code}`}`, {
+          found: tail === '' ? `nothing in its log ${log}` : `at the end of its log:\n${tail}`,
+          next: `look into ${log}, then run again: it resumes from the last checkpoint`,
+        });
+        // It only lost another rank; news of that one may still be on the way, and says more.
+        if (code === exitCodes.lost) void setTimeout(500).then(() => reject(failure));
+        else reject(failure);
       });
     });
     this.end.catch(() => {});
