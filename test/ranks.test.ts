@@ -10,6 +10,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { readLines } from '../src/base/events.ts';
 import { exitCodes } from '../src/base/errors.ts';
 import { hashFile } from '../src/base/hashing.ts';
+import { type Manifest, readManifest } from '../src/base/manifest.ts';
 import { Random } from '../src/base/rng.ts';
 import { packageRoot } from '../src/base/version.ts';
 import { checkpointFolders } from '../src/train/checkpoint-folder.ts';
@@ -148,6 +149,22 @@ test('more ranks than shards: those left over own their part of the moments, and
   assert.equal(code, 0, stderr);
   assert.match(stderr, /2 of 4 ranks compute no gradients/);
   assert.equal(bits(four), bits(one));
+});
+
+test('training begins with the weights of a folder, on every rank', async () => {
+  const first = join(scratch, 'ranks-1', 'pretrain', 'model');
+  const dir = prepared('from');
+  // A rate that changes nothing leaves what it began with.
+  const set = ['pretrain.steps=2', 'pretrain.peakLearningRate=1e-30', `pretrain.from=${first}`];
+  const { code, stderr } = await start(dir, 2, set).ended;
+  assert.equal(code, 0, stderr);
+  const weights = (model: string): string => hashFile(join(model, 'model.safetensors')).sha256;
+  assert.equal(weights(join(dir, 'pretrain', 'model')), weights(first));
+  const inputs = (readManifest(join(dir, 'pretrain')) as Manifest).inputs.map(({ name }) => name);
+  assert.ok(inputs.includes('base'), inputs.join());
+  const other = await start(dir, 1, [...set, 'model.intermediate=64']).ended;
+  assert.equal(other.code, exitCodes.user);
+  assert.match(other.stderr, /do not fit the model/);
 });
 
 for (const [what, victim] of [

@@ -240,6 +240,8 @@ const phaseSchema = z.strictObject({
 });
 
 const pretrainSchema = z.strictObject({
+  /** A Hugging Face folder of the same sizes whose weights training begins with (null: random weights). */
+  from: z.string().nullable().default(null),
   /** Steps to take; where null they are those of `samples` or of the phases, or chosen once to fill `minutes`. */
   steps: count.nullable().default(null),
   /** Samples (sequences) to train on, instead of steps. */

@@ -3,14 +3,18 @@
 // Wires corpus (batches), model, optim and train; resumes from the newest whole checkpoint in its folder.
 //
 // Does not: choose the number of steps; budgets.ts does.
-import { join } from 'node:path';
+import { existsSync, readdirSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { UserError } from '../base/errors.ts';
+import { hashFile } from '../base/hashing.ts';
+import { enclosingArtefact } from '../base/manifest.ts';
 import { recipePart } from '../base/recipe.ts';
 import { runStage, type StageResult } from '../base/stage.ts';
 import type { Json } from '../base/json.ts';
 import { Apertus } from '../model/apertus.ts';
 import { parameterCount, trainingFlopsPerToken } from '../model/arithmetic.ts';
 import { modelConfig } from '../model/config.ts';
-import { saveHfFolder } from '../model/hf-folder.ts';
+import { loadHfFolder, saveHfFolder } from '../model/hf-folder.ts';
 import type { Group } from '../parallel/group.ts';
 import { type Curriculum, curriculumOf, type Phase } from '../train/curriculum.ts';
 import { runFiles, train, type TrainResult } from '../train/loop.ts';
@@ -42,12 +46,13 @@ export interface OnTheWay {
 export async function pretrainStage(run: Run, onTheWay: OnTheWay): Promise<StageResult> {
   const recipe = recipePart(run.recipe, 'pretrain');
   const { model: sizes, seed } = run.recipe;
+  const origin = recipe.from === null ? undefined : originOf(recipe.from);
   return await runStage({
     dir: run.folder('pretrain'),
     kind: 'model',
     version: 2,
-    recipe: { model: sizes, pretrain: whatMakesBits(recipe), seed } as unknown as Json,
-    inputs: { tokens: run.folder('tokens'), tokenizer: run.folder('tokenizer') },
+    recipe: { model: sizes, pretrain: whatMakesBits(recipe), seed, ...origin?.hashes } as unknown as Json,
+    inputs: { tokens: run.folder('tokens'), tokenizer: run.folder('tokenizer'), ...origin?.inputs },
     resumable: true,
     exclude: [...runFiles, indexCacheName],
     onStart: announce(run, 'pretrain'),
@@ -71,6 +76,42 @@ export async function pretrainStage(run: Run, onTheWay: OnTheWay): Promise<Stage
   });
 }
 
+/** The weights that training begins with. */
+function begin(model: Apertus, from: string | null, seed: number): void {
+  if (from === null) {
+    model.initialise(seed);
+    return;
+  }
+  const start = loadHfFolder(from, model.engine, { gradients: false });
+  const shapes = ({ parameters }: Apertus): string =>
+    parameters.slices.map(({ name, shape }) => `${name} [${shape.join(', ')}]`).join('\n');
+  if (shapes(start) !== shapes(model)) {
+    const sizes = ({ config: c }: Apertus): string =>
+      `${c.layers} layers, hidden ${c.hidden}, intermediate ${c.intermediate}, ${c.heads}/${c.kvHeads} heads of ${c.headDim}, vocabulary ${c.vocabularySize}, ${c.activation}`;
+    throw new UserError(`the weights of pretrain.from do not fit the model of the recipe`, {
+      found: `${sizes(start)} in ${from}`,
+      expected: sizes(model),
+      next: 'change model in the recipe, or begin from another folder',
+    });
+  }
+  model.parameters.values.set(start.parameters.values);
+}
+
+/** Where weights of `pretrain.from` come from: the artefact they are part of, or else what their files hold. */
+function originOf(from: string): { readonly inputs: Record<string, string>; readonly hashes: Record<string, string> } {
+  if (!existsSync(join(from, 'config.json'))) {
+    throw new UserError(`pretrain.from is not a Hugging Face folder`, {
+      found: `no config.json in ${resolve(from)}`,
+      expected: 'a folder with config.json and safetensors files, e.g. out/demo/pretrain/model',
+    });
+  }
+  const artefact = enclosingArtefact(from);
+  if (artefact !== undefined) return { inputs: { base: artefact }, hashes: {} };
+  const files = readdirSync(from).filter((name) => name.endsWith('.safetensors') || name === 'config.json');
+  const hashes = files.sort().map((name) => [`from:${name}`, hashFile(join(from, name)).sha256]);
+  return { inputs: {}, hashes: Object.fromEntries(hashes) as Record<string, string> };
+}
+
 /** The part of pretraining that every rank does. */
 export async function trainTogether(
   run: Run,
@@ -81,7 +122,8 @@ export async function trainTogether(
   const { model: sizes, seed } = run.recipe;
   const curriculum = curriculumOf(recipe, seed);
   const model = new Apertus(makeEngine(recipe.compute, run.log), modelConfig(sizes));
-  model.initialise(seed);
+  const restart = (): void => begin(model, recipe.from, seed);
+  restart();
   const validate = await onTheWay?.validation();
   const onPhaseEnd = onTheWay?.onPhaseEnd;
   const { shards } = curriculum.at(0).phase;
@@ -107,6 +149,7 @@ export async function trainTogether(
       },
     },
     guard: recipe.guard,
+    restart,
     normsEverySteps: recipe.normsEverySteps,
     label: 'pretrain',
     validateEverySteps: recipe.validateEverySteps,

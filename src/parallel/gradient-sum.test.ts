@@ -133,6 +133,32 @@ test('sums are those of the fixed tree, bit for bit, for any number of ranks, sh
   );
 });
 
+test('what a bucket of the last shard completes is under way before the next one is computed', () => {
+  const size = 4 * unitElements;
+  const mail = new Mailboxes();
+  const gradients = new Float32Array(size);
+  const buckets = [share(size, 1, 2), share(size, 0, 2)] as const;
+  const sum = new GradientSum({ group: mail.group(1, 2), backend: jsBackend(), gradients, shards: 4, buckets });
+  sum.begin();
+  const sent: number[] = [];
+  for (let shard = 2; shard < 4; shard++) {
+    sum.startShard();
+    for (const bucket of buckets) {
+      sum.bucketDone(bucket);
+      sent.push(mail.bytes);
+    }
+    sum.endShard();
+  }
+  // Rank 0 owns the first half, which the second bucket completes; nothing goes out before the sum of both shards is there.
+  assert.deepEqual(sent, [0, 0, 0, 2 * size]);
+  const first = new GradientSum({ group: mail.group(0, 2), backend: jsBackend(), gradients, shards: 2, buckets });
+  const before = mail.bytes;
+  first.begin();
+  first.startShard();
+  first.bucketDone(buckets[0]);
+  assert.equal(mail.bytes - before, 2 * size, 'the second half went to its owner while the first is still to come');
+});
+
 test('owned ranges cover the buffer once', () => {
   for (const size of [1, 5 * unitElements, 5 * unitElements + 1]) {
     for (let world = 1; world <= 7; world++) {

@@ -11,18 +11,18 @@ import { join } from 'node:path';
 import { Paused, UserError } from '../base/errors.ts';
 import { appendEvent } from '../base/events.ts';
 import type { Json } from '../base/json.ts';
-import type { Log, Progress } from '../base/progress.ts';
-import type { OptimizerRecipe } from '../base/recipe.ts';
-import type { Apertus } from '../model/apertus.ts';
+import type { Progress } from '../base/progress.ts';
 import { Optimizer } from '../optim/optimizer.ts';
 import { type Group, soloGroup } from '../parallel/group.ts';
 import { ownedRange } from '../parallel/layout.ts';
 import { Attempt } from './attempt.ts';
-import { type LoadOptions, loadLatestCheckpoint } from './checkpoint-reader.ts';
-import { asideFolders } from './checkpoint-folder.ts';
-import type { CheckpointState, Retention } from './checkpoint-state.ts';
+import { agree, tellAll } from './agree.ts';
+import type { LoadOptions } from './checkpoint-reader.ts';
+import { resumeFrom } from './resume.ts';
+import type { TrainOptions, TrainResult } from './train-options.ts';
+import type { CheckpointState } from './checkpoint-state.ts';
 import { CheckpointWriter, type SaveReport } from './checkpoint-writer.ts';
-import { clearTrigger, readTriggers, type RunControl } from './control.ts';
+import { clearTrigger, readTriggers } from './control.ts';
 import type { Curriculum, Phase, Place } from './curriculum.ts';
 import { guardDefaults, type GuardEvent, type GuardRecipe, LossGuard, type Verdict } from './guard.ts';
 import { SaveInterval } from './interval.ts';
@@ -30,58 +30,7 @@ import { MetricsLog } from './metrics-log.ts';
 import { Stepper, type StepRows, type TrainingData } from './step.ts';
 import { StepTelemetry } from './step-telemetry.ts';
 
-export interface TrainOptions {
-  /** Run folder: checkpoints/, attempts/, metrics.jsonl, tb/, events.jsonl, triggers/. Without it nothing is kept (side runs). */
-  readonly dir?: string;
-  readonly model: Apertus;
-  readonly curriculum: Curriculum;
-  /** Opens the data of a phase; the loop closes them. */
-  readonly openData: (phase: Phase) => TrainingData;
-  readonly optimizer: OptimizerRecipe;
-  readonly gradientClip: number | null;
-  /** When to save, and what to keep. */
-  readonly saving?: Saving;
-  /** What counts as a bad step; undefined: only numbers that are not finite. */
-  readonly guard?: GuardRecipe;
-  /** Steps between norms of each parameter in the metrics (0: never). */
-  readonly normsEverySteps?: number;
-  /** Floating-point operations of training on one token, for the metrics. */
-  readonly flopsPerToken?: (sequenceLength: number) => number;
-  readonly seed: number;
-  /** Brings the model back to what it was before the first step; for a rollback before the first checkpoint. Default: `initialise(seed)`. */
-  readonly restart?: () => void;
-  readonly log: Log;
-  /** Shown before the progress line. */
-  readonly label: string;
-  readonly control?: RunControl;
-  /** Go on from a checkpoint of another dispatch target, giving up the promise of equal bits. */
-  readonly allowOtherTarget?: boolean;
-  /** Called every `validateEverySteps` steps (0: never); the number goes to the metrics as `validationLoss`. */
-  readonly validateEverySteps?: number;
-  readonly validate?: () => number;
-  /** Called on rank 0 when a phase is over; what it returns goes to the events. */
-  readonly onPhaseEnd?: (phase: Phase) => Promise<Readonly<Record<string, Json>>>;
-  /** The ranks that train together; default: this process alone. */
-  readonly group?: Group;
-}
-
-export interface Saving {
-  /** Save every so many steps; null: as often as pays, by Young and Daly. */
-  readonly everySteps: number | null;
-  /** Of the whole run; a day by default. */
-  readonly meanSecondsBetweenFailures?: number;
-  readonly retention: Retention;
-}
-
-export interface TrainResult {
-  readonly steps: number;
-  readonly tokens: number;
-  /** Loss of the last step. */
-  readonly loss: number;
-  /** Dispatch target and precision that made the weights. */
-  readonly target: string;
-  readonly compute: string;
-}
+export type { TrainOptions, TrainResult } from './train-options.ts';
 
 /** Names in a run folder that are not part of its artefact. */
 export const runFiles = ['checkpoints', 'attempts', 'metrics.jsonl', 'tb', 'events.jsonl', 'triggers'] as const;
@@ -185,7 +134,7 @@ class Training {
     if (dir === undefined) return;
     const claimed = this.isFirst ? Attempt.begin(dir, { ranks: this.group.world }) : undefined;
     const found = claimed && this.load({ attempt: claimed });
-    const first = this.tell({ number: claimed?.number, token: claimed?.token, step: found?.step ?? null });
+    const first = tellAll(this.group, { number: claimed?.number, token: claimed?.token, step: found?.step ?? null });
     const attempt = claimed ?? Attempt.join(dir, first['number'] as number, first['token'] as string);
     this.attempt = attempt;
     const state = this.isFirst || first['step'] === null ? found : this.load({ step: first['step'] as number });
@@ -216,30 +165,10 @@ class Training {
     });
   }
 
-  /** The newest whole checkpoint, or the one asked for, in the model and the optimizer. */
   private load(which: LoadOptions): CheckpointState | undefined {
-    const { dir, model, log, allowOtherTarget } = this.options;
-    const checkpoints = join(dir as string, 'checkpoints');
-    const onDamaged = (folder: string, why: string): void => {
-      log.line(`${folder} is damaged (${why}); trying the one before it`);
-      this.event('damaged-checkpoint', { folder, why });
-    };
-    const state = loadLatestCheckpoint(checkpoints, model.parameters, this.optimizer, onDamaged, which);
-    const { backend, compute } = model.engine;
-    if (!state) {
-      if (which.atMostStep === undefined && asideFolders(checkpoints).length > 0) {
-        log.line('no whole checkpoint is left: training starts from the beginning');
-      }
-      return undefined;
-    }
-    if ((state.target !== backend.target || state.compute !== compute) && !allowOtherTarget) {
-      throw new UserError(`${dir} was trained on other kernels, so its bits could not be continued`, {
-        found: `${backend.target}, ${compute} here`,
-        expected: `${state.target}, ${state.compute} as in the checkpoint of step ${state.step}`,
-        next: `set BELAY_TARGET=${state.target}, or give --allow-other-target to go on with other rounding`,
-      });
-    }
-    return state;
+    const { dir, ...options } = this.options;
+    const event: typeof this.event = (name, fields) => this.event(name, fields);
+    return resumeFrom({ ...options, dir: dir as string, optimizer: this.optimizer, event }, which);
   }
 
   private restore(state: CheckpointState | undefined): void {
@@ -355,7 +284,7 @@ class Training {
     this.group.barrier();
     const attempt = this.attempt as Attempt;
     const found = this.isFirst ? this.load({ attempt, atMostStep: toStep }) : undefined;
-    const first = this.tell({ step: found?.step ?? null });
+    const first = tellAll(this.group, { step: found?.step ?? null });
     const state = this.isFirst || first['step'] === null ? found : this.load({ step: first['step'] as number });
     if (!state) {
       const { restart = () => model.initialise(this.options.seed) } = this.options;
@@ -436,7 +365,7 @@ class Training {
     if (control?.request === 'save-and-exit') bits |= asks.pause;
     if (control?.request === 'exit-now') bits |= asks.leave;
     if (this.isFirst && this.interval.isDue(this.step)) bits |= asks.dueSave;
-    const agreed = this.group.world === 1 ? bits : this.agree(bits);
+    const agreed = agree(this.group, bits);
     const leaves = (agreed & (asks.pause | asks.leave)) !== 0;
     if (agreed & (asks.save | asks.pause | asks.dueSave) && !(agreed & asks.leave)) await this.save();
     if (agreed & asks.save || leaves) await this.writer?.flush();
@@ -446,17 +375,6 @@ class Training {
     const by = agreed & asks.byTrigger ? 'trigger' : agreed & asks.leave ? 'exit-now' : 'save-and-exit';
     this.event('paused', { step: this.step, by });
     throw new Paused(`paused after step ${this.step} of ${dir}; the same command goes on from there`);
-  }
-
-  private agree(bits: number): number {
-    return this.group.allGather(Uint8Array.of(bits)).reduce((all, [theirs]) => all | (theirs as number), 0);
-  }
-
-  /** What rank 0 says, on every rank. */
-  private tell(words: Readonly<Record<string, Json | undefined>>): Readonly<Record<string, Json>> {
-    const mine = Buffer.from(this.isFirst ? JSON.stringify(words) : '');
-    const [first] = this.group.world === 1 ? [mine] : this.group.allGather(mine);
-    return JSON.parse(Buffer.from(first as Uint8Array).toString()) as Readonly<Record<string, Json>>;
   }
 
   private event(name: string, fields: Readonly<Record<string, Json>>): void {
