@@ -2,7 +2,8 @@
 //
 // Only the asked verb's file is loaded, so that `belay --help` answers at once. A verb exports `command`, made with
 // stricli; its flags, its help and its example live there. Two kinds of failure: a UserError prints its message and
-// exits with 2; anything else is our bug and prints its stack (exit 1). A run that saved and stopped exits with 75.
+// exits with 2 (or, where a rank was lost, 74); anything else is our bug and prints its stack (exit 1). A run that saved
+// and stopped exits with 75.
 //
 // Does not: do any work; commands/ does.
 import type { Command, CommandContext, RouteMap } from '@stricli/core';
@@ -29,11 +30,11 @@ const verbs: Readonly<Record<string, Verb>> = {
     load: async () => (await import('./commands/tokenizer.ts')).command,
   },
   pack: {
-    brief: 'turn documents into token shards',
+    brief: 'turn documents into token files',
     load: async () => (await import('./commands/pack.ts')).command,
   },
   pretrain: {
-    brief: 'train a model on token shards',
+    brief: 'train a model on token files',
     load: async () => (await import('./commands/pretrain.ts')).command,
   },
   sft: {
@@ -167,7 +168,8 @@ EXAMPLE
   belay trace out/demo/release/model.safetensors
 
 EXIT CODES
-  0 finished   1 a bug of ours   2 a mistake in the input   75 saved and paused: run again to go on
+  0 finished   1 a bug of ours   2 a mistake in the input
+  74 another rank was lost   75 saved and paused: run again to go on
   3 score: some lines have an error   4 trace: something changed since   130, 140, 143 ended by a signal
 `;
 }

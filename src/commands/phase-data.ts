@@ -11,6 +11,11 @@ import type { TrainingData } from '../train/step.ts';
 /** Folder of index files below that of the stage: they can be made again from the token files. */
 export const indexCacheName = 'index-cache';
 
+/** Whether the data of a mixture are a prefix of files, not a group of the tokens stage. */
+export function isPrefix(data: string): boolean {
+  return data.includes('/');
+}
+
 /** The mixture of a phase; data without a slash are groups of the tokens stage. */
 export function mixtureOf(
   tokensDir: string,
@@ -21,7 +26,7 @@ export function mixtureOf(
   const { mixture, sequenceLength, seed, documentMask, dataStart, samples } = phase;
   return {
     datasets: mixture.map(({ data, weight }) => ({
-      path: data.includes('/') ? data : join(tokensDir, data),
+      path: isPrefix(data) ? data : join(tokensDir, data),
       weight,
     })),
     sequenceLength,

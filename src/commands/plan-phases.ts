@@ -93,7 +93,7 @@ function planPhase(recipe: Recipe, curriculum: Curriculum, phase: Phase, startTo
     flopsPerToken,
     flops: tokens * flopsPerToken,
     microBatchSize,
-    memory: trainingMemory(model, microBatchSize, sequenceLength, momentsOf(recipe)),
+    memory: trainingMemory(model, microBatchSize, sequenceLength, momentsOf(recipe), phase.shards),
     cluster: known ? planCluster(devices, rate, hardware?.wattsPerDevice ?? null, tokens, flopsPerToken) : null,
   };
 }

@@ -32,7 +32,7 @@ export function planText(plan: Plan): string {
       ['FLOPs in all', pretrain.flops === null ? '?' : scientific(pretrain.flops)],
       [
         'memory, one process',
-        `${byteText(memory.total)}: weights ${byteText(memory.weights)}, gradients ${byteText(memory.gradients)}, optimizer ${byteText(memory.optimizer)}, activations ${byteText(memory.activations)} (${pretrain.microBatchSize} sequences at once)`,
+        `${byteText(memory.total)}: weights ${byteText(memory.weights)}, gradients ${byteText(memory.gradients)}, optimizer ${byteText(memory.optimizer)}, sums of shards ${byteText(memory.waiting)}, checkpoint ${byteText(memory.snapshot)}, activations ${byteText(memory.activations)} (${pretrain.microBatchSize} sequences at once)`,
       ],
       ['checkpoint', byteText(pretrain.checkpointBytes)],
     );

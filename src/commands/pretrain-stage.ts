@@ -1,4 +1,4 @@
-// Pretraining as a stage: token shards in, a Hugging Face folder out.
+// Pretraining as a stage: token files in, a Hugging Face folder out.
 //
 // Wires corpus (batches), model, optim and train; resumes from the newest whole checkpoint in its folder.
 //
@@ -24,13 +24,14 @@ import { EOS } from '../tokenizer/special-tokens.ts';
 import { makeEngine } from './engine.ts';
 import type { Run } from './run-folder.ts';
 import { announce, trainingOf, whatMakesBits } from './stages.ts';
-import { indexCacheName, mixtureOf, phaseData } from './phase-data.ts';
+import { indexCacheName, isPrefix, mixtureOf, phaseData } from './phase-data.ts';
 
 /** The rows of a phase of pretraining; `cacheDir` keeps their order in files instead of in memory. */
 export function pretrainData(tokensDir: string, recipe: PretrainRecipe, phase: Phase, cacheDir?: string): TrainingData {
-  const { batchSize, microBatchSize, shards } = { ...recipe, ...phase };
-  // Two steps' pieces: those of the step that runs, and those of the next one.
-  const pieces = Math.max(shards, microBatchSize === null ? 1 : Math.ceil(batchSize / microBatchSize));
+  const { shards, microBatchSize, largestBatch } = phase;
+  const rowsOfShard = Math.ceil(largestBatch / shards);
+  const pieces = shards * (microBatchSize === null ? 1 : Math.ceil(rowsOfShard / microBatchSize));
+  // Those of the step that runs, and those of the next one.
   return phaseData(mixtureOf(tokensDir, recipe, phase, cacheDir), 2 * pieces);
 }
 
@@ -51,7 +52,13 @@ export async function pretrainStage(run: Run, onTheWay: OnTheWay): Promise<Stage
     dir: run.folder('pretrain'),
     kind: 'model',
     version: 2,
-    recipe: { model: sizes, pretrain: whatMakesBits(recipe), seed, ...origin?.hashes } as unknown as Json,
+    recipe: {
+      model: sizes,
+      pretrain: whatMakesBits(recipe),
+      seed,
+      ...origin?.hashes,
+      ...outsideData(recipe),
+    } as unknown as Json,
     inputs: { tokens: run.folder('tokens'), tokenizer: run.folder('tokenizer'), ...origin?.inputs },
     resumable: true,
     exclude: [...runFiles, indexCacheName],
@@ -110,6 +117,12 @@ function originOf(from: string): { readonly inputs: Record<string, string>; read
   const files = readdirSync(from).filter((name) => name.endsWith('.safetensors') || name === 'config.json');
   const hashes = files.sort().map((name) => [`from:${name}`, hashFile(join(from, name)).sha256]);
   return { inputs: {}, hashes: Object.fromEntries(hashes) as Record<string, string> };
+}
+
+/** What token files outside of the run hold, as far as that can be told without reading them: lengths and offsets of all documents. */
+function outsideData(recipe: PretrainRecipe): Record<string, string> {
+  const prefixes = recipe.phases.flatMap(({ mixture }) => mixture.map(({ data }) => data)).filter(isPrefix);
+  return Object.fromEntries(prefixes.map((prefix) => [`data:${prefix}`, hashFile(`${prefix}.idx`).sha256]));
 }
 
 /** The part of pretraining that every rank does. */

@@ -15,7 +15,7 @@ interface Flags extends StageFlags {
 
 export const command = buildCommand<Flags, []>({
   docs: {
-    brief: 'train a model on token shards',
+    brief: 'train a model on token files',
     fullDescription: `Trains the model of the recipe. Ctrl-C or SIGUSR2 saves and stops (exit code 75); the same command goes on with the same
 bits, on any number of ranks. Files named save and exit in pretrain/triggers/ do the same from outside.
 

@@ -58,12 +58,14 @@ export async function sftStage(run: Run, rows?: SftData): Promise<StageResult> {
     onStart: announce(run, 'sft'),
     run: async (dir) => {
       const engine = makeEngine(recipe.compute, run.log);
-      const model = loadHfFolder(join(run.folder('pretrain'), 'model'), engine);
+      const base = join(run.folder('pretrain'), 'model');
+      const model = loadHfFolder(base, engine);
       const data = rows ?? (await readSftData(run));
       const result = await train({
         dir,
         model,
         openData: () => data,
+        restart: () => model.parameters.values.set(loadHfFolder(base, engine, { gradients: false }).parameters.values),
         ...trainingOf(run, recipe, sftCurriculum(recipe, run.recipe.seed, steps)),
         saving: {
           everySteps: recipe.checkpointEverySteps,

@@ -173,10 +173,9 @@ function seenInPhase(
   phase: Phase,
   rows: readonly PackedDocument[],
 ): TrainingTrace['seen'][number][] {
-  const places = rows.flatMap(({ group, index }) => {
-    const dataset = phase.mixture.findIndex(({ data }) => data === (group ?? 'train'));
-    return dataset < 0 ? [] : [{ dataset, index }];
-  });
+  const places = rows.flatMap(({ group, index }) =>
+    phase.mixture.flatMap(({ data }, dataset) => (data === (group ?? 'train') ? [{ dataset, index }] : [])),
+  );
   const options = mixtureOf(tokensDir, recipe, phase);
   if (places.length === 0 || !options.datasets.every(({ path }) => existsSync(`${path}.bin`))) return [];
   const mixture = new Mixture(options);

@@ -7,6 +7,7 @@
 //
 // Does not: measure; bench/ does.
 import type { ModelRecipe } from '../base/recipe.ts';
+import { mostWaiting } from '../parallel/tree.ts';
 import { parameterSpecs } from './apertus.ts';
 
 /** Number of parameters. */
@@ -43,13 +44,17 @@ export interface MemoryPlan {
   readonly weights: number;
   readonly gradients: number;
   readonly optimizer: number;
+  /** Copies of gradients that wait for their neighbours in the tree of shards. */
+  readonly waiting: number;
+  /** A checkpoint on its way to the disk: weights and moments once more. */
+  readonly snapshot: number;
   /** Bytes of the activations that one micro-batch keeps for its backward pass. */
   readonly activations: number;
   readonly total: number;
 }
 
-/** Bytes that training with micro-batches of `B` sequences of `T` tokens holds on one machine. */
-export function trainingMemory(model: ModelRecipe, B: number, T: number, moments: number): MemoryPlan {
+/** Bytes that training with micro-batches of `B` sequences of `T` tokens holds in one process that computes all shards. */
+export function trainingMemory(model: ModelRecipe, B: number, T: number, moments: number, shards = 1): MemoryPlan {
   const { layers, hidden: d, intermediate: f, heads: h, kvHeads: g, headDim: k } = model;
   const N = B * T;
   const weights = 4 * parameterCount(model);
@@ -58,7 +63,10 @@ export function trainingMemory(model: ModelRecipe, B: number, T: number, moments
   const perLayer = 4 * d + (h + 2 * g) * k + (h + g) * k + h * k + mlpMatrices(model) * f + 2 + 2 * h + g;
   const activations = 4 * N * (layers * perLayer + 4 * d);
   const optimizer = moments * weights;
-  return { weights, gradients: weights, optimizer, activations, total: 2 * weights + optimizer + activations };
+  const waiting = mostWaiting(shards) * weights;
+  const snapshot = weights + optimizer;
+  const total = 2 * weights + optimizer + waiting + snapshot + activations;
+  return { weights, gradients: weights, optimizer, waiting, snapshot, activations, total };
 }
 
 /** Bytes of keys and values that one token leaves in the cache (float32). */

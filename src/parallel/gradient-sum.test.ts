@@ -6,7 +6,7 @@ import { jsBackend } from '../tensor/backend-js.ts';
 import { GradientSum, gatherOwned } from './gradient-sum.ts';
 import type { Group, Transfer } from './group.ts';
 import { ownedRange, type Range, share, unitElements } from './layout.ts';
-import { nodesOf, splitOf } from './tree.ts';
+import { mostWaiting, nodesOf, splitOf } from './tree.ts';
 
 /** Ranks in one thread: a send is delivered when the receiver waits, which must come after it. */
 class Mailboxes {
@@ -110,6 +110,7 @@ test('the nodes of any part are whole, disjoint, in order and as few as the tree
   ]);
   assert.deepEqual(nodesOf(6, { from: 0, to: 6 }), [{ from: 0, to: 6 }]);
   assert.deepEqual(nodesOf(4, { from: 2, to: 2 }), []);
+  assert.deepEqual([1, 2, 3, 4, 8, 12].map(mostWaiting), [0, 1, 1, 2, 3, 3]);
 });
 
 test('sums are those of the fixed tree, bit for bit, for any number of ranks, shards and buckets', () => {

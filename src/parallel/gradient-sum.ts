@@ -8,7 +8,7 @@
 // The caller computes shard after shard into one buffer:
 //   begin(); for each shard { startShard(); backward ... bucketDone(range) for each bucket; endShard() } finish();
 //
-// Memory: a copy of the gradients for each shard that waits for its neighbour in the tree (at most log2 of the shards of a
+// Memory: a copy of the gradients for each sum that waits for its neighbour in the tree (about log2 of the shards of a
 // rank), and on each owner one buffer of its range for every node of every other rank.
 //
 // Does not: know what the numbers are, or clip and update.

@@ -44,3 +44,14 @@ export function completedBy(leaf: number, top: Range): Range[] {
   walk(top);
   return nodes;
 }
+
+/** Most sums that wait at once for their right neighbours, where one process goes through all leaves in order. */
+export function mostWaiting(leaves: number): number {
+  let most = 0;
+  let waiting = 0;
+  for (let leaf = 0; leaf < leaves - 1; leaf++) {
+    waiting += 1 - completedBy(leaf, { from: 0, to: leaves }).length;
+    most = Math.max(most, waiting);
+  }
+  return most;
+}

@@ -20,10 +20,10 @@ export const checkpointStateSchema = z.object({
   /** Steps taken, and samples (sequences) consumed by the run, skipped ones included. */
   step: count,
   samples: count,
-  /** Which phase, and samples consumed in it. */
+  /** The phase that the next step belongs to (after the last step: the last one), and samples consumed in it. */
   phase: count,
   phaseSamples: count,
-  /** Whether the phase is complete with this step. */
+  /** Whether a phase was complete with this step. */
   phaseEnd: z.boolean(),
   /** Of the recipe: names every random stream of the run. */
   seed: z.int(),

@@ -62,6 +62,8 @@ export interface Phase {
   readonly microBatchSize: number | null;
   /** Logical shards of each step. */
   readonly shards: number;
+  /** Sequences of its largest step. */
+  readonly largestBatch: number;
   readonly resetOptimizer: boolean;
 }
 
@@ -273,6 +275,7 @@ function layOut(plan: CurriculumPlan): { readonly phases: Phase[]; readonly stre
       documentMask: phase.documentMask ?? plan.documentMask ?? true,
       microBatchSize: phase.microBatchSize ?? plan.microBatchSize ?? null,
       shards: plan.shards ?? defaultShards(smallest, sequenceLength),
+      largestBatch: Math.max(...pieces.map(({ batchSize }) => batchSize)),
       resetOptimizer: phase.resetOptimizer,
     });
     startStep += steps;

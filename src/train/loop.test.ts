@@ -121,6 +121,25 @@ function fresh(backend: Backend = jsBackend()): Apertus {
   return model;
 }
 
+/** A phase that leaves everything as it is. */
+const phaseDefaults = {
+  mixture: [{ data: 'train', weight: 1, tokens: null }],
+  seed: null,
+  steps: null,
+  samples: null,
+  startSample: null,
+  dataStart: 0,
+  sequenceLength: null,
+  ropeTheta: null,
+  batchSize: null,
+  microBatchSize: null,
+  documentMask: null,
+  learningRate: null,
+  resetOptimizer: false,
+  devices: null,
+  tokensPerSecondPerDevice: null,
+};
+
 /** Data that stops the run like a kill would: in the middle of step `at`. */
 function dying(at: number): TrainingData {
   return {
@@ -390,6 +409,36 @@ test('phases: data, lengths, RoPE and a new optimizer change where the curriculu
     await train(options(resumed, again, { plan, everySteps: 1, ...more }));
     assert.deepEqual(resumed.parameters.values, straight.parameters.values, `killed in step ${at + 1}`);
   }
+});
+
+test('a rollback into an earlier phase finds the RoPE base of that phase', async () => {
+  const phases = [
+    { ...phaseDefaults, name: 'short', steps: 10 },
+    { ...phaseDefaults, name: 'long', steps: 10, ropeTheta: 1e6 },
+  ];
+  const model = fresh();
+  const bases: string[] = [];
+  const from: TrainingData = {
+    rows: async (first, count) => {
+      bases.push(`${model.config.ropeTheta}`);
+      const batch = await data.rows(first, count);
+      if (model.config.ropeTheta === 1e6) batch.lossMask[0] = Number.NaN;
+      return batch;
+    },
+  };
+  const guard = {
+    ...guardDefaults,
+    window: 20,
+    maxRetries: 0,
+    maxSkips: 1,
+    maxRollbacks: 1,
+    skipBefore: 3,
+    skipAfter: 0,
+  };
+  const training = options(model, join(scratch, 'base'), { from, guard, plan: { steps: null, phases } });
+  await assert.rejects(train(training), /not finite/);
+  const runs = bases.filter((base, i) => base !== bases[i - 1]);
+  assert.deepEqual(runs, ['500000', '1000000', '500000', '1000000']);
 });
 
 for (const { name, backend } of availableBackends()) {

@@ -63,6 +63,8 @@ class Training {
   private readonly telemetry: StepTelemetry;
   private readonly interval: SaveInterval;
   private readonly isFirst: boolean;
+  /** Base of RoPE before any phase changed it. */
+  private readonly ropeTheta: number;
   private attempt: Attempt | undefined;
   private writer: CheckpointWriter | undefined;
   private phase: Phase | undefined;
@@ -81,6 +83,7 @@ class Training {
     const { dir, model, optimizer, curriculum, group = soloGroup() } = options;
     this.group = group;
     this.isFirst = group.rank === 0;
+    this.ropeTheta = model.config.ropeTheta;
     const owned = ownedRange(model.parameters.size, group.rank, group.world);
     this.optimizer = new Optimizer(model.parameters, optimizer, curriculum.steps, owned);
     this.guardRecipe = options.guard ?? { ...guardDefaults, spikeFactor: null };
@@ -186,7 +189,9 @@ class Training {
     await this.data?.close?.();
     this.data = openData(phase);
     this.phase = phase;
-    model.setContext(phase.ropeTheta ?? model.config.ropeTheta, phase.sequenceLength);
+    // The base of the phase, whichever phase was the last to change it: a rollback goes to earlier ones.
+    model.setContext(phase.ropeTheta ?? this.ropeTheta, phase.sequenceLength);
+    model.engine.memory.trim();
     if (phase.resetOptimizer && this.step === phase.startStep && this.step > 0) this.optimizer.reset();
     this.optimizer.warmUpOver(stepsOfOptimizer(curriculum, phase));
     if (this.stepper?.shards !== phase.shards) {
@@ -309,11 +314,13 @@ class Training {
   private async endPhase(phase: Phase): Promise<void> {
     const { saving, curriculum, onPhaseEnd } = this.options;
     if (this.step !== phase.startStep + phase.steps) return;
+    // Measured before it is saved: a run that goes on from there never comes past this point again.
+    if (onPhaseEnd) {
+      const facts = this.isFirst ? await onPhaseEnd(phase) : {};
+      this.event('phase-end', { step: this.step, phase: phase.name, ...facts });
+      this.group.barrier();
+    }
     if (saving?.retention.keepPhaseEnds && curriculum.phases.length > 1) await this.save(true);
-    if (!onPhaseEnd) return;
-    const facts = this.isFirst ? await onPhaseEnd(phase) : {};
-    this.event('phase-end', { step: this.step, phase: phase.name, ...facts });
-    this.group.barrier();
   }
 
   /** Ranges of samples that were passed over so far. */
