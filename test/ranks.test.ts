@@ -1,7 +1,7 @@
 // Pretraining on several ranks, through the front door: equal bits for every number of them, whatever number went on from
 // a checkpoint; all ranks agree to stop; a lost one is named.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -166,6 +166,22 @@ test('training begins with the weights of a folder, on every rank', async () => 
   assert.equal(other.code, exitCodes.user);
   assert.match(other.stderr, /do not fit the model/);
 });
+
+const mpirun = spawnSync('mpirun', ['--version']).status === 0;
+const mustHaveMpi = process.env['BELAY_REQUIRE_MPI'] === '1';
+for (const transport of ['tcp', 'mpi']) {
+  const skip = mpirun || mustHaveMpi ? false : 'mpirun is not installed (Debian: openmpi-bin)';
+  test(`three processes of mpirun over ${transport} end with the bits of one`, { skip }, () => {
+    const dir = prepared(`mpirun-${transport}`);
+    const args = ['pretrain', '--out', dir, '--recipe', 'demo-tiny', '--transport', transport];
+    for (const one of [...shape, 'pretrain.steps=12', 'pretrain.checkpointEverySteps=5']) args.push('--set', one);
+    const env = { ...process.env, OMPI_ALLOW_RUN_AS_ROOT: '1', OMPI_ALLOW_RUN_AS_ROOT_CONFIRM: '1' };
+    const flags = ['--oversubscribe', '-n', '3', process.execPath, ...cli, ...args];
+    const { status, stderr } = spawnSync('mpirun', flags, { encoding: 'utf8', env, timeout: 120_000 });
+    assert.equal(status, 0, stderr);
+    assert.equal(bits(dir), bits(join(scratch, 'ranks-1')));
+  });
+}
 
 for (const [what, victim] of [
   ['the first rank', 0],
