@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { parameterCount } from '../../src/model/arithmetic.ts';
 import { Curriculum } from '../../src/train/curriculum.ts';
-import { batchSize, experiments, modelOf, plantedPlan, rateAt, rateOf, steps } from './experiments.ts';
+import { batchSize, experiments, modelOf, plantedPlan, rateAt, rateOf, steps, sweepSeeds } from './experiments.ts';
 import { bestRate, sweepRates } from './run.ts';
 import { isSeen, pairedDifference, summarise } from './statistics.ts';
 import type { RunResult } from './train-once.ts';
@@ -61,15 +61,41 @@ test('both schedules warm up to the peak and end at a tenth of it', () => {
   }
 });
 
-test('a sweep goes on until the best rate has worse ones on both sides, then looks between', async () => {
-  const lowestAt = async (index: number): Promise<number[]> => {
-    const swept = await sweepRates(async (rate) => (Math.log2(rate / rateAt(index)) + 0.01) ** 2);
-    assert.equal(bestRate(swept), rateAt(index));
-    return swept.map(({ rate }) => rate);
+test('a sweep goes on until the best rate has worse ones on both sides, on one seed and then on all', async () => {
+  const lowestAt = async (index: number, onOthers = index): Promise<(readonly [number, number])[]> => {
+    const swept = await sweepRates(
+      async (rate, seed) => (Math.log2(rate / rateAt(seed === sweepSeeds[0] ? index : onOthers)) + 0.01) ** 2,
+    );
+    assert.equal(bestRate(swept), rateAt(Math.round((index + 2 * onOthers) / 3)));
+    return swept.map(({ rate, losses }) => [rate, losses.length] as const);
   };
-  assert.deepEqual(await lowestAt(0), [0.0005, 0.00071, 0.001, 0.0014, 0.002]);
-  assert.deepEqual(await lowestAt(-1), [0.00025, 0.00035, 0.0005, 0.00071, 0.001, 0.002]);
-  assert.deepEqual(await lowestAt(7), [0.0005, 0.001, 0.002, 0.004, 0.0057, 0.008, 0.011, 0.016]);
+  const all = sweepSeeds.length;
+  assert.deepEqual(await lowestAt(0), [
+    [0.0005, 1],
+    [0.00071, all],
+    [0.001, all],
+    [0.0014, all],
+    [0.002, 1],
+  ]);
+  assert.deepEqual(await lowestAt(6), [
+    [0.0005, 1],
+    [0.001, 1],
+    [0.002, 1],
+    [0.004, 1],
+    [0.0057, all],
+    [0.008, all],
+    [0.011, all],
+    [0.016, 1],
+  ]);
+  // The first seed likes 1e-3; the mean of all is lower at 5e-4.
+  assert.deepEqual(await lowestAt(0, -3), [
+    [0.00035, all],
+    [0.0005, all],
+    [0.00071, all],
+    [0.001, all],
+    [0.0014, all],
+    [0.002, 1],
+  ]);
 });
 
 const run = (bitsPerByte: number, rougeL: number): RunResult => ({
@@ -97,9 +123,9 @@ const run = (bitsPerByte: number, rougeL: number): RunResult => ({
 const side = (name: string, losses: readonly number[], rougeL: number): SideResult => ({
   name,
   sweep: [
-    { rate: 1e-3, bitsPerByte: 3.4 },
-    { rate: 2e-3, bitsPerByte: 3.2 },
-    { rate: 4e-3, bitsPerByte: 3.3 },
+    { rate: 1e-3, losses: [3.4] },
+    { rate: 2e-3, losses: [3.1, 3.2, 3.3] },
+    { rate: 4e-3, losses: [3.3, 3.3, 3.3] },
   ],
   rate: 2e-3,
   runs: losses.map((loss) => run(loss, rougeL)),
@@ -118,7 +144,7 @@ test('a difference whose interval excludes 0 is called by its direction, any oth
   assert.match(rows[0] as string, /^\| xIELU \| 935016 \| 0\.002 \| 3\.2000 ± 0\.1000 \| \| \|$/);
   assert.match(rows[1] as string, /\+0\.0500 \[\+0\.0475, \+0\.0525\] \| worse \|$/);
   assert.match(rows[2] as string, /no difference seen \|$/);
-  assert.ok(lines.includes('| SwiGLU | 3.4000 | **3.2000** | 3.3000 |'));
+  assert.ok(lines.includes('| SwiGLU | (3.4000) | **3.2000** | 3.3000 |'));
   const svg = readFileSync(join(scratch, 'ablation-activation_test.svg'), 'utf8');
   // Nine dots of seeds, nine points of the sweep, three marks of the legend.
   assert.equal(svg.match(/<circle/g)?.length, 21);

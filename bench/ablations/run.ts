@@ -1,6 +1,6 @@
 // Runs the ablations of experiments.ts and writes their results.
 //
-// Every side first looks for its learning rate on a seed of its own, then trains on all seeds at the best one. A
+// Every side first looks for its learning rate on seeds of the sweep, then trains on all seeds at the best one. A
 // finished run is one JSON file below --out, so a killed program goes on where it was, and a side that two experiments
 // share is trained once. Losses do not depend on the number of threads, nor on what else the machine does.
 //
@@ -36,9 +36,10 @@ import {
   sequenceLength,
   type Settings,
   steps,
-  sweepSeed,
+  sweepSeeds,
   tokenizerEntries,
 } from './experiments.ts';
+import { summarise } from './statistics.ts';
 import { type RunResult, trainOnce } from './train-once.ts';
 import { type SideResult, writeUp } from './write-up.ts';
 
@@ -85,25 +86,45 @@ async function once(
 }
 
 /**
- * Rates and their losses: first 5e-4, 1e-3 and 2e-3, then twice or half the best until it has worse ones on both sides,
- * then its two neighbours on the grid.
+ * Rates and their losses. On the first seed: 5e-4, 1e-3 and 2e-3, then twice or half the best until it has worse ones on
+ * both sides. On all seeds: the best of these and its neighbours on the grid, on until the best mean has worse ones on
+ * both sides too.
  */
-export async function sweepRates(measure: (rate: number) => Promise<number>): Promise<SideResult['sweep']> {
-  const tried = new Map<number, number>();
-  const attempt = async (index: number): Promise<void> => {
-    tried.set(index, await measure(rateAt(index)));
+export async function sweepRates(
+  measure: (rate: number, seed: number) => Promise<number>,
+): Promise<SideResult['sweep']> {
+  const [firstSeed] = sweepSeeds;
+  const tried = new Map<number, number[]>();
+  const attempt = async (index: number, seeds: readonly number[]): Promise<void> => {
+    const losses = tried.get(index) ?? [];
+    for (const seed of seeds.slice(losses.length)) losses.push(await measure(rateAt(index), seed));
+    tried.set(index, losses);
   };
-  const best = (): number => [...tried].reduce((low, one) => (one[1] < low[1] ? one : low))[0];
-  for (const index of firstRates) await attempt(index);
-  while (best() === Math.min(...tried.keys())) await attempt(best() - 2);
-  while (best() === Math.max(...tried.keys())) await attempt(best() + 2);
-  const coarse = best();
-  for (const index of [coarse - 1, coarse + 1]) await attempt(index);
-  return [...tried].sort(([a], [b]) => a - b).map(([index, bitsPerByte]) => ({ rate: rateAt(index), bitsPerByte }));
+  const bestOf = (count: number): { readonly best: number; readonly low: number; readonly high: number } => {
+    const whole = [...tried].filter(([, losses]) => losses.length >= count);
+    const indices = whole.map(([index]) => index);
+    const [best] = whole.reduce((low, one) => (summarise(one[1]).mean < summarise(low[1]).mean ? one : low));
+    return { best, low: Math.min(...indices), high: Math.max(...indices) };
+  };
+  const untilInside = async (seeds: readonly number[], stride: number): Promise<number> => {
+    for (;;) {
+      const { best, low, high } = bestOf(seeds.length);
+      if (best !== low && best !== high) return best;
+      await attempt(best === low ? best - stride : best + stride, seeds);
+    }
+  };
+  for (const index of firstRates) await attempt(index, [firstSeed]);
+  const coarse = await untilInside([firstSeed], 2);
+  for (const index of [coarse - 1, coarse, coarse + 1]) await attempt(index, sweepSeeds);
+  await untilInside(sweepSeeds, 1);
+  return [...tried].sort(([a], [b]) => a - b).map(([index, losses]) => ({ rate: rateAt(index), losses }));
 }
 
+/** The rate of the best mean over all seeds of the sweep. */
 export function bestRate(sweep: SideResult['sweep']): number {
-  return sweep.reduce((low, one) => (one.bitsPerByte < low.bitsPerByte ? one : low)).rate;
+  return sweep
+    .filter(({ losses }) => losses.length === sweepSeeds.length)
+    .reduce((low, one) => (summarise(one.losses).mean < summarise(low.losses).mean ? one : low)).rate;
 }
 
 async function runExperiment(
@@ -114,7 +135,7 @@ async function runExperiment(
 ): Promise<SideResult[]> {
   const sides: SideResult[] = [];
   for (const { name, settings } of experiment.sides) {
-    const swept = await sweepRates(async (peak) => (await once(out, data, settings, peak, sweepSeed)).bitsPerByte);
+    const swept = await sweepRates(async (peak, seed) => (await once(out, data, settings, peak, seed)).bitsPerByte);
     const rate = bestRate(swept);
     const runs: RunResult[] = [];
     for (const seed of seeds) runs.push(await once(out, data, settings, rate, seed));

@@ -5,7 +5,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ProbeResult } from '../../src/evaluate/memorisation.ts';
-import { batchSize, type Experiment, plantedPlan, sequenceLength, steps } from './experiments.ts';
+import { batchSize, type Experiment, plantedPlan, sequenceLength, steps, sweepSeeds } from './experiments.ts';
 import { type Panel, plot } from './plot.ts';
 import { isSeen, pairedDifference, type Summary, summarise } from './statistics.ts';
 import type { RunResult } from './train-once.ts';
@@ -15,8 +15,8 @@ const { repetitions, textsPerBucket } = plantedPlan;
 /** What was measured of one side. */
 export interface SideResult {
   readonly name: string;
-  /** Tried on the seed of the sweep: rate -> bits per byte. */
-  readonly sweep: readonly { readonly rate: number; readonly bitsPerByte: number }[];
+  /** Bits per byte on the seeds of the sweep; only on the first where a rate was far from the best. */
+  readonly sweep: readonly { readonly rate: number; readonly losses: readonly number[] }[];
   readonly rate: number;
   /** One per seed, in the order of the seeds. */
   readonly runs: readonly RunResult[];
@@ -77,7 +77,7 @@ export function writeUp(options: WriteUpOptions): string[] {
     ...(experiment.name === 'goldfish' ? memorisation(sides) : []),
     '## Learning rates',
     '',
-    'Bits per byte on the seed of the sweep, which is in no other table. Each side runs at its own best rate.',
+    `Bits per byte, mean over the seeds of the sweep (${sweepSeeds.join(', ')}), which are in no other table; in brackets where only the first was run. Each side runs at its own best rate.`,
     '',
     ...sweepTable(sides),
     '',
@@ -108,8 +108,11 @@ function sweepTable(sides: readonly SideResult[]): string[] {
     `|---|${rates.map(() => '--:|').join('')}`,
     ...sides.map(({ name, sweep, rate: chosen }) => {
       const cells = rates.map((rate) => {
-        const found = sweep.find((one) => one.rate === rate)?.bitsPerByte.toFixed(4);
-        return found === undefined ? '' : rate === chosen ? `**${found}**` : found;
+        const losses = sweep.find((one) => one.rate === rate)?.losses;
+        if (!losses) return '';
+        const mean = summarise(losses).mean.toFixed(4);
+        if (losses.length < sweepSeeds.length) return `(${mean})`;
+        return rate === chosen ? `**${mean}**` : mean;
       });
       return `| ${name} | ${cells.join(' | ')} |`;
     }),
@@ -155,7 +158,7 @@ function panelsOf(experiment: Experiment, sides: readonly SideResult[]): Panel[]
   const rates = ratesOf(sides);
   const sweep: Panel = {
     kind: 'curves',
-    title: 'Sweep of the learning rate, one seed',
+    title: 'Sweep of the learning rate',
     xLabel: 'peak learning rate',
     yLabel: 'bits per byte, held out',
     categories: rates.map(String),
@@ -163,7 +166,12 @@ function panelsOf(experiment: Experiment, sides: readonly SideResult[]): Panel[]
       name: side.name,
       points: [...side.sweep]
         .sort((a, b) => a.rate - b.rate)
-        .map(({ rate, bitsPerByte }) => ({ at: rates.indexOf(rate), y: bitsPerByte })),
+        .map(({ rate, losses }) => ({
+          at: rates.indexOf(rate),
+          y: summarise(losses).mean,
+          low: Math.min(...losses),
+          high: Math.max(...losses),
+        })),
     })),
   };
   const dots: Panel = {
