@@ -384,6 +384,9 @@ test('phases: data, lengths, RoPE and a new optimizer change where the curriculu
   assert.deepEqual(opened, ['one 1', 'two 9', 'long 1']);
   assert.deepEqual(ended, ['one', 'two', 'long']);
   assert.equal(straight.config.ropeTheta, 1e6);
+  const over = fresh();
+  await train(options(over, dir, { plan, ...more }));
+  assert.deepEqual([over.config.ropeTheta, over.parameters.values], [1e6, straight.parameters.values]);
   const lines = readLines<{ phase: number; batchSize: number; lr: number }>(join(dir, 'metrics.jsonl'));
   assert.deepEqual(
     lines.map(({ phase, batchSize }) => `${phase}/${batchSize}`),

@@ -113,6 +113,8 @@ class Training {
       await this.endPhase(place.phase);
       if (this.step < curriculum.steps) await this.obey();
     }
+    // A run that was over when it was taken up again has entered no phase.
+    this.setContext(curriculum.phases.at(-1) as Phase);
     await this.save();
     // What was asked during the last step and its save is still to be heard, or nobody ever hears it.
     await new Promise(setImmediate);
@@ -189,8 +191,7 @@ class Training {
     await this.data?.close?.();
     this.data = openData(phase);
     this.phase = phase;
-    // The base of the phase, whichever phase was the last to change it: a rollback goes to earlier ones.
-    model.setContext(phase.ropeTheta ?? this.ropeTheta, phase.sequenceLength);
+    this.setContext(phase);
     model.engine.memory.trim();
     if (phase.resetOptimizer && this.step === phase.startStep && this.step > 0) this.optimizer.reset();
     this.optimizer.warmUpOver(stepsOfOptimizer(curriculum, phase));
@@ -200,6 +201,11 @@ class Training {
     if (curriculum.phases.length === 1) return;
     if (this.step === phase.startStep) this.guard.newPhase();
     this.event('phase', { step: this.step, phase: phase.name });
+  }
+
+  /** The model's context is that of a phase, whichever phase was the last to change it: a rollback goes to earlier ones. */
+  private setContext({ ropeTheta, sequenceLength }: Phase): void {
+    this.options.model.setContext(ropeTheta ?? this.ropeTheta, sequenceLength);
   }
 
   /** Takes one step, or passes its batch over; false where the run was rolled back instead. */
