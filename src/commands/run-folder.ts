@@ -10,9 +10,9 @@ import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { writeJsonAtomic } from '../base/atomic.ts';
 import { UserError } from '../base/errors.ts';
-import { canonicalJson, readJson } from '../base/json.ts';
-import { takeLock } from '../base/lock.ts';
-import type { Log } from '../base/progress.ts';
+import { canonicalJson, errorText, readJson } from '../base/json.ts';
+import { type LockHolder, takeLock } from '../base/lock.ts';
+import { duration, type Log } from '../base/progress.ts';
 import { type Group, soloGroup } from '../parallel/group.ts';
 import { loadRecipe, parseRecipe, type Recipe, setInRecipe } from '../base/recipe.ts';
 
@@ -116,8 +116,17 @@ export async function openRun(options: OpenRunOptions): Promise<Run> {
     });
   }
   mkdirSync(dir, { recursive: true });
-  await takeLock(join(dir, lockName), (pid, host) => {
-    options.log.line(`${dir}: process ${pid} on ${host} works here; waiting for it to end`);
+  await takeLock(join(dir, lockName), {
+    onWait: ({ pid, host }) => {
+      options.log.line(`${dir}: process ${pid} on ${host} works here; waiting for it to end`);
+    },
+    onSilent: ({ pid, host }, seconds) => {
+      options.log.line(`${dir}: process ${pid} on ${host} gave no sign of life for ${duration(seconds)}; taking over`);
+    },
+    onLost: (other) => giveUp(dir, other),
+    onUntouched: (error) => {
+      options.log.line(`${dir}: a start on another host may take over after a minute: ${errorText(error)}`);
+    },
   });
   const plan = existsSync(planPath) ? planSchema.parse(readJson(planPath, 'plan')) : undefined;
   const before = plan && parseRecipe(plan.given, planPath);
@@ -135,6 +144,16 @@ export async function openRun(options: OpenRunOptions): Promise<Run> {
   keepBudgets(run, before, resolved, plan.budgets);
   run.save();
   return run;
+}
+
+/** Ends this process, whose run another one took over while it stood still. */
+function giveUp(dir: string, { pid, host }: LockHolder): never {
+  const error = new UserError(`process ${pid} on ${host} has taken over ${dir}`, {
+    found: 'this process gave no sign of life for a while: it was stopped, or did not reach the file system',
+    next: 'let the other one go on; this one has ended and changes nothing any more',
+  });
+  process.stderr.write(`belay: ${error.message}\n`);
+  process.exit(error.exitCode);
 }
 
 /** The run as its plan says, for a rank that trains it with the first: it opens and saves nothing. */
