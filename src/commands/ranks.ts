@@ -11,12 +11,13 @@ import { setTimeout } from 'node:timers/promises';
 import { exitCodes, Paused, UserError } from '../base/errors.ts';
 import { hashJson } from '../base/hashing.ts';
 import type { Json } from '../base/json.ts';
-import type { Log } from '../base/progress.ts';
+import { type Log, silentLog } from '../base/progress.ts';
 import { version } from '../base/version.ts';
 import { connectGroup, type Group, LostPeer, soloGroup } from '../parallel/group.ts';
 import { type LocalRanks, type RankPlace, ranksFromEnvironment, spawnRanks } from '../parallel/local-group.ts';
 import { selectedBackend } from '../tensor/backend-select.ts';
 import { loadRun, type Run, stageFolders } from './run-folder.ts';
+import { control } from './signals.ts';
 
 export type Transport = 'tcp' | 'mpi';
 
@@ -67,6 +68,7 @@ export class Ranks {
   async begin(run: Run): Promise<Group> {
     if (this.world === 1) return soloGroup();
     if (!this.group) this.group = await this.start();
+    hearSignalsToTheEnd();
     tell(this.group, {
       do: 'train',
       recipe: hashJson(run.recipe as unknown as Json),
@@ -87,6 +89,7 @@ export class Ranks {
     tell(this.group, { do: 'end' });
     this.group.close();
     this.group = undefined;
+    process.off('SIGUSR2', pause);
     await this.local?.ended();
   }
 
@@ -151,12 +154,15 @@ export async function withRanks(
 }
 
 async function followFirst(options: RanksOptions, place: RankPlace, follow: Follow): Promise<void> {
+  // Ranks of srun and mpirun share one output, where rank 0 already says it all; ours have log files.
+  const log = process.env['BELAY_RANK'] === undefined ? silentLog : options.log;
   const group = await connect(options, place);
   try {
     for (;;) {
       const order = JSON.parse(Buffer.from(group.allGather(Buffer.alloc(0))[0] as Uint8Array).toString()) as Order;
       if (order.do === 'end') return;
-      const run = loadRun(options.out, { log: options.log, allowOtherTarget: order.allowOtherTarget });
+      hearSignalsToTheEnd();
+      const run = loadRun(options.out, { log, allowOtherTarget: order.allowOtherTarget });
       if (hashJson(run.recipe as unknown as Json) !== order.recipe) {
         throw new UserError(`rank ${place.rank} reads another recipe in ${options.out} than rank 0`, {
           next: 'the run folder must be the same on all hosts; a shared file system may lag behind: run again',
@@ -171,6 +177,18 @@ async function followFirst(options: RanksOptions, place: RankPlace, follow: Foll
   } finally {
     group.close();
   }
+}
+
+/**
+ * The ranks of a job get SIGUSR2 one after the other, on many hosts over a while. All pause when one of them heard it, so
+ * another may get it when it has saved and no training looks any more; it must not die of it then.
+ */
+function hearSignalsToTheEnd(): void {
+  if (!process.listeners('SIGUSR2').includes(pause)) process.on('SIGUSR2', pause);
+}
+
+function pause(): void {
+  control.request ??= 'save-and-exit';
 }
 
 async function connect({ out, transport, heartbeatSeconds }: RanksOptions, place: RankPlace): Promise<Group> {

@@ -16,6 +16,7 @@ import type { NativeModule } from '../base/native.ts';
 import { type Disagreement, disagreement, disagreementError, type Introduction } from './hello.ts';
 import type { Group } from './messages.ts';
 import { NativeGroup } from './native-group.ts';
+import { type OwnAddress, ownAddress } from './own-address.ts';
 import { look, publish, type Rendezvous, withdraw } from './rendezvous.ts';
 
 export interface TcpOptions {
@@ -53,6 +54,9 @@ interface Joining {
   readonly module: NativeModule;
   readonly options: TcpOptions;
   readonly deadline: number;
+  readonly own: OwnAddress;
+  /** What messages call this host: the name we were given, or the system's. */
+  readonly hostName: string;
   group?: OpenGroup;
   published?: Rendezvous;
 }
@@ -63,7 +67,13 @@ interface OpenGroup extends NativeGroup {
 
 /** Connects all ranks. UserError: who is missing after the timeout, or what the ranks do not agree on. */
 export async function connectTcp(module: NativeModule, options: TcpOptions): Promise<Group> {
-  const joining: Joining = { module, options, deadline: performance.now() + options.timeoutSeconds * 1000 };
+  const joining: Joining = {
+    module,
+    options,
+    deadline: performance.now() + options.timeoutSeconds * 1000,
+    own: await ownAddress(options.host),
+    hostName: isIP(options.host) ? hostname() : options.host,
+  };
   try {
     const group = options.rank === 0 ? await lead(joining) : await follow(joining);
     module.commSeal(group.native);
@@ -77,11 +87,11 @@ export async function connectTcp(module: NativeModule, options: TcpOptions): Pro
 }
 
 async function lead(joining: Joining): Promise<OpenGroup> {
-  const { module, options } = joining;
-  const { token, host, world, hello } = options;
+  const { module, options, own, hostName } = joining;
+  const { token, world, hello } = options;
   const secret = randomBytes(32);
   const group = open(joining, secret);
-  const place = { host, port: module.commPort(group.native) };
+  const place = { host: own.announce, port: module.commPort(group.native) };
   joining.published = { ...place, token, secret: secret.toString('hex') };
   publish(options.file, joining.published);
 
@@ -90,7 +100,7 @@ async function lead(joining: Joining): Promise<OpenGroup> {
   const entries: Entry[] = await Promise.all(
     others.map(async (peer) => JSON.parse(await group.receiveText(peer)) as Entry),
   );
-  entries.unshift({ rank: 0, host: hostname(), hello, place });
+  entries.unshift({ rank: 0, host: hostName, hello, place });
   const verdict: Verdict = {
     hosts: entries.map((entry) => entry.host),
     places: entries.map((entry) => entry.place),
@@ -102,10 +112,10 @@ async function lead(joining: Joining): Promise<OpenGroup> {
 }
 
 async function follow(joining: Joining): Promise<OpenGroup> {
-  const { rank, world, host, hello } = joining.options;
+  const { rank, world, hello } = joining.options;
   const group = await findLeader(joining);
-  const place = { host, port: joining.module.commPort(group.native) };
-  const entry: Entry = { rank, host: hostname(), hello, place };
+  const place = { host: joining.own.announce, port: joining.module.commPort(group.native) };
+  const entry: Entry = { rank, host: joining.hostName, hello, place };
   await group.sendText(0, JSON.stringify(entry));
   const verdict = JSON.parse(await group.receiveText(0)) as Verdict;
   accept(group, verdict);
@@ -124,13 +134,13 @@ async function follow(joining: Joining): Promise<OpenGroup> {
   return group;
 }
 
-/** Opens the native group: it listens on the address that `host` is, or on all of this machine where it is a name. */
+/** Opens the native group, which listens. */
 function open(joining: Joining, secret: Uint8Array): OpenGroup {
-  const { module, options } = joining;
-  const { rank, world, host, heartbeatSeconds, sameHost } = options;
+  const { module, options, own, hostName } = joining;
+  const { rank, world, heartbeatSeconds, sameHost } = options;
   let native: number | undefined;
   let failure: unknown;
-  for (const address of isIP(host) ? [host] : ['::', '0.0.0.0']) {
+  for (const address of own.listen) {
     try {
       native = module.commOpen(rank, world, address, secret, Math.round(heartbeatSeconds * 1000), sameHost);
       break;
@@ -145,7 +155,7 @@ function open(joining: Joining, secret: Uint8Array): OpenGroup {
       cause: failure,
     });
   }
-  const hosts = Array.from({ length: world }, (_, peer) => (peer === rank ? hostname() : 'a host not yet known'));
+  const hosts = Array.from({ length: world }, (_, peer) => (peer === rank ? hostName : 'a host not yet known'));
   const group = Object.assign(new NativeGroup(module, native, rank, world, hosts), { native });
   joining.group = group;
   return group;
