@@ -11,7 +11,11 @@ import { Worker } from 'node:worker_threads';
  * while it loads arrives as the worker's `error` event.
  */
 export function startThread(importer: string, name: string, workerData: unknown): Worker {
-  if (!importer.endsWith('.ts')) return new Worker(new URL(`${name}.js`, importer), { workerData });
+  if (!importer.endsWith('.ts')) {
+    // A thread inherits the flags of its program, and one that is a file refuses this one, of `node -e`.
+    const isText = process.execArgv.some((flag) => flag.startsWith('--input-type'));
+    return new Worker(new URL(`${name}.js`, importer), { workerData, ...(isText ? { execArgv: [] } : {}) });
+  }
   const loader = JSON.stringify(import.meta.resolve('tsx/esm/api'));
   const module = JSON.stringify(new URL(`${name}.ts`, importer).href);
   const text = `import { register } from ${loader};\nregister();\nawait import(${module});\n`;
