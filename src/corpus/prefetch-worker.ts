@@ -2,10 +2,16 @@
 // handed over, not copied.
 //
 // Does not: choose what to read ahead; prefetch.ts does.
-import { parentPort, workerData } from 'node:worker_threads';
+import { isMainThread, type MessagePort, workerData } from 'node:worker_threads';
 import { UserError } from '../base/errors.ts';
 import { Mixture, type MixtureOptions } from './mixture.ts';
 import type { Batch } from './sample-rows.ts';
+
+/** What the thread is started with. */
+export interface PrefetchThread {
+  readonly options: MixtureOptions;
+  readonly port: MessagePort;
+}
 
 export type PrefetchRequest =
   | { readonly kind: 'rows'; readonly id: number; readonly first: number; readonly count: number }
@@ -27,11 +33,11 @@ export type PrefetchAnswer =
   /** Without an id nothing can be read at all. */
   | { readonly kind: 'failed'; readonly id: number | undefined; readonly error: SentError };
 
-const port = parentPort;
-if (!port) throw new Error('prefetch-worker: to be run as a worker thread');
+if (isMainThread) throw new Error('prefetch-worker: to be run as a worker thread');
+const { options, port } = workerData as PrefetchThread;
 
 function answer(message: PrefetchAnswer, transfer: readonly ArrayBuffer[] = []): void {
-  port?.postMessage(message, [...transfer]);
+  port.postMessage(message, [...transfer]);
 }
 
 function fail(id: number | undefined, error: unknown): void {
@@ -40,7 +46,7 @@ function fail(id: number | undefined, error: unknown): void {
   answer({ kind: 'failed', id, error: { user: error instanceof UserError, message, found, expected, next, stack } });
 }
 
-function open(options: MixtureOptions): Mixture | undefined {
+function open(): Mixture | undefined {
   try {
     const mixture = new Mixture(options);
     answer({ kind: 'opened', samples: mixture.samples });
@@ -51,7 +57,7 @@ function open(options: MixtureOptions): Mixture | undefined {
   }
 }
 
-const mixture = open(workerData as MixtureOptions);
+const mixture = open();
 port.on('message', (request: PrefetchRequest) => {
   if (request.kind === 'close') {
     mixture?.close();

@@ -7,10 +7,10 @@
 // Does not: guess what will be needed; the caller says so.
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Worker } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { UserError } from '../base/errors.ts';
 import type { MixtureOptions } from './mixture.ts';
-import type { PrefetchAnswer, PrefetchRequest, SentError } from './prefetch-worker.ts';
+import type { PrefetchAnswer, PrefetchRequest, PrefetchThread, SentError } from './prefetch-worker.ts';
 import type { Batch } from './sample-rows.ts';
 
 export interface PrefetcherOptions extends MixtureOptions {
@@ -28,6 +28,8 @@ const patience = 2000;
 
 export class Prefetcher {
   private readonly worker: Worker;
+  /** Requests and answers. */
+  private readonly port: MessagePort;
   private readonly mostAhead: number;
   /** Batches asked for and not yet here, by the number of the request. */
   private readonly waiting = new Map<number, Waiting<Batch>>();
@@ -44,13 +46,15 @@ export class Prefetcher {
   /** Starts the thread; errors in the options or files come with the first rows. */
   constructor({ ahead = 8, ...options }: PrefetcherOptions) {
     this.mostAhead = ahead;
-    this.worker = startWorker(options);
+    const { port1, port2 } = new MessageChannel();
+    this.port = port1;
+    this.worker = startWorker({ options, port: port2 });
     this.opened = new Promise((resolve, reject) => {
       this.opening = { resolve, reject };
     });
     // Whoever asks for rows gets the error too.
     this.opened.catch(() => {});
-    this.worker.on('message', (message: PrefetchAnswer) => this.receive(message));
+    this.port.on('message', (message: PrefetchAnswer) => this.receive(message));
     this.worker.on('error', (error) => this.fail(error));
     this.exited = new Promise((resolve) => {
       this.worker.on('exit', (code) => {
@@ -58,8 +62,8 @@ export class Prefetcher {
         resolve();
       });
     });
-    // Last, because listening for messages holds the process again.
-    this.worker.unref();
+    // Last, because listening for messages holds the process.
+    this.release();
   }
 
   /** Samples that may be asked for, once the files are open; fails with what is wrong with them. */
@@ -69,6 +73,10 @@ export class Prefetcher {
 
   /** Samples [first, first + count); at once when they were made ahead. Asked for again, they are made again. */
   rows(first: number, count: number): Promise<Batch> {
+    // A thread that trains seldom comes round to its events: what has arrived is taken now.
+    for (let next = receiveMessageOnPort(this.port); next; next = receiveMessageOnPort(this.port)) {
+      this.receive(next.message as PrefetchAnswer);
+    }
     const key = `${first}+${count}`;
     const ready = this.ready.get(key);
     this.ready.delete(key);
@@ -94,20 +102,29 @@ export class Prefetcher {
     this.fail(new Error('Prefetcher: it was closed'));
     this.ready.clear();
     this.worker.ref();
-    this.worker.postMessage({ kind: 'close' } satisfies PrefetchRequest);
+    this.port.postMessage({ kind: 'close' } satisfies PrefetchRequest);
     const timer = setTimeout(() => void this.worker.terminate(), patience);
     await this.exited;
     clearTimeout(timer);
+    this.port.close();
   }
 
   /** Keeps the process alive while somebody waits. */
   private async hold<T>(promise: Promise<T>): Promise<T> {
-    if (this.holds++ === 0) this.worker.ref();
+    if (this.holds++ === 0) {
+      this.worker.ref();
+      this.port.ref();
+    }
     try {
       return await promise;
     } finally {
-      if (--this.holds === 0) this.worker.unref();
+      if (--this.holds === 0) this.release();
     }
+  }
+
+  private release(): void {
+    this.worker.unref();
+    this.port.unref();
   }
 
   private ask(first: number, count: number): Promise<Batch> {
@@ -115,7 +132,7 @@ export class Prefetcher {
     return new Promise((resolve, reject) => {
       const id = this.requests++;
       this.waiting.set(id, { resolve, reject });
-      this.worker.postMessage({ kind: 'rows', id, first, count } satisfies PrefetchRequest);
+      this.port.postMessage({ kind: 'rows', id, first, count } satisfies PrefetchRequest);
     });
   }
 
@@ -147,11 +164,11 @@ export class Prefetcher {
 }
 
 /** The thread, from compiled code and from sources alike. */
-function startWorker(options: MixtureOptions): Worker {
+function startWorker(data: PrefetchThread): Worker {
   const extension = extname(fileURLToPath(import.meta.url));
   const script = new URL(`./prefetch-worker${extension}`, import.meta.url);
   // None of the process's arguments: some of them (--input-type) are errors in a thread.
-  const thread = { workerData: options, execArgv: [] };
+  const thread = { workerData: data, transferList: [data.port], execArgv: [] };
   if (extension !== '.ts') return new Worker(script, thread);
   // A thread does not know the loader of sources that the process has, and must be given its own before the script.
   // The one for `require` works inside of the thread; the one for `import` would start yet another.
