@@ -53,7 +53,12 @@ export interface LoaderMeasurements {
     readonly median: number;
     readonly p99: number;
   };
-  readonly stalls: { readonly steps: number; readonly ahead: Waits; readonly asked: Waits };
+  readonly stalls: {
+    readonly steps: number;
+    readonly lookAhead: number;
+    readonly ahead: Waits;
+    readonly asked: Waits;
+  };
   /** Most resident memory of this process, all threads. */
   readonly peakBytes: number;
 }
@@ -63,6 +68,8 @@ const T = 4096;
 const pairs = 5;
 const stepSeconds = 0.02;
 const steps = 500;
+/** Batches asked for ahead: a third of a second of these steps, so that what else the machine does is not waited for. */
+const lookAhead = 16;
 const masks = { goldfish: { k: 50, h: 50 }, documentMask: true, eodLossMask: true } as const;
 /** `<s>` and `</s>`. */
 const [bos, eos] = [1, 2];
@@ -205,11 +212,11 @@ async function main(dir: string, gigabytes: number): Promise<LoaderMeasurements>
   const { samples } = mixture;
   const random = readSamples(5000, (i) => mixture.batch(i, 1), samples, true);
 
-  const prefetcher = new Prefetcher(options);
+  const prefetcher = new Prefetcher({ ...options, ahead: lookAhead });
   await prefetcher.samples();
   const ahead = await waitsOf((step) => {
     const rows = prefetcher.rows(step * B, B);
-    for (let next = step + 1; next <= step + 6; next++) prefetcher.prefetch(next * B, B);
+    for (let next = step + 1; next <= step + lookAhead; next++) prefetcher.prefetch(next * B, B);
     return rows;
   });
   await prefetcher.close();
@@ -224,7 +231,7 @@ async function main(dir: string, gigabytes: number): Promise<LoaderMeasurements>
     opened: { samples, indexBytes, buildSeconds, openSeconds },
     random,
     sparse,
-    stalls: { steps, ahead, asked },
+    stalls: { steps, lookAhead, ahead, asked },
     peakBytes: process.resourceUsage().maxRSS * 1024,
   };
 }

@@ -131,7 +131,7 @@ const lines = [
   '',
   '| batches | step | median wait | mean | p99 | longest | share of all time |',
   '|---|--:|--:|--:|--:|--:|--:|',
-  waits('made ahead', stalls.ahead),
+  waits(`made ahead by two threads, at most ${stalls.lookAhead} ready`, stalls.ahead),
   waits('made when asked for', stalls.asked),
   '',
 ];

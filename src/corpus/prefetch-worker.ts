@@ -1,4 +1,4 @@
-// The thread behind a Prefetcher: owns a Mixture and answers requests for batches in the order they come. Arrays are
+// What runs in a thread of a Prefetcher: owns a Mixture and answers requests for batches in the order they come. Arrays are
 // handed over, not copied.
 //
 // Does not: choose what to read ahead; prefetch.ts does.
@@ -8,7 +8,7 @@ import { Mixture, type MixtureOptions } from './mixture.ts';
 import type { Batch } from './sample-rows.ts';
 
 /** What the thread is started with. */
-export interface PrefetchThread {
+export interface PrefetchThreadData {
   readonly options: MixtureOptions;
   readonly port: MessagePort;
 }
@@ -34,7 +34,7 @@ export type PrefetchAnswer =
   | { readonly kind: 'failed'; readonly id: number | undefined; readonly error: SentError };
 
 if (isMainThread) throw new Error('prefetch-worker: to be run as a worker thread');
-const { options, port } = workerData as PrefetchThread;
+const { options, port } = workerData as PrefetchThreadData;
 
 function answer(message: PrefetchAnswer, transfer: readonly ArrayBuffer[] = []): void {
   port.postMessage(message, [...transfer]);

@@ -1,82 +1,60 @@
-// Batches made ahead by a thread of their own, so that a step finds its rows ready. The rows are those of a Mixture of
+// Batches made ahead by threads of their own, so that a step finds its rows ready. The rows are those of a Mixture of
 // the same options, bit for bit: which thread reads them, and when, changes nothing.
 //
-// Memory: at most `ahead` batches lie ready; the one that was asked for first gives way. Indices should be in a cache
-// folder (`cacheDir`), else they lie in the memory of this process too.
+// Two threads by default: while one waits for the disk, the other makes rows. Memory: at most `ahead` batches lie ready;
+// the one that was asked for first gives way. Indices should be in a cache folder (`cacheDir`), else they lie in memory
+// once for each thread.
 //
 // Does not: guess what will be needed; the caller says so.
-import { extname } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
-import { UserError } from '../base/errors.ts';
 import type { MixtureOptions } from './mixture.ts';
-import type { PrefetchAnswer, PrefetchRequest, PrefetchThread, SentError } from './prefetch-worker.ts';
+import { PrefetchThread } from './prefetch-thread.ts';
 import type { Batch } from './sample-rows.ts';
 
 export interface PrefetcherOptions extends MixtureOptions {
   /** Batches kept ready at most; default 8. */
   readonly ahead?: number;
+  /** Default 2. */
+  readonly threads?: number;
 }
-
-interface Waiting<T> {
-  readonly resolve: (value: T) => void;
-  readonly reject: (error: Error) => void;
-}
-
-/** Milliseconds that a thread has to end by itself, e.g. when it is building indices. */
-const patience = 2000;
 
 export class Prefetcher {
-  private readonly worker: Worker;
-  /** Requests and answers. */
-  private readonly port: MessagePort;
+  /** Threads that have been started, and those of them that may be asked. */
+  private readonly started: PrefetchThread[];
+  private readonly threads: PrefetchThread[];
   private readonly mostAhead: number;
-  /** Batches asked for and not yet here, by the number of the request. */
-  private readonly waiting = new Map<number, Waiting<Batch>>();
   /** Batches asked for ahead and not yet taken, oldest first. */
   private readonly ready = new Map<string, Promise<Batch>>();
-  private readonly exited: Promise<void>;
-  private readonly opened: Promise<number>;
-  private opening: Waiting<number> | undefined;
-  private requests = 0;
-  /** Callers that wait: while there are any, the thread keeps the process alive. */
+  /** Callers that wait: while there are any, the threads keep the process alive. */
   private holds = 0;
-  private failure: Error | undefined;
+  private closed = false;
 
-  /** Starts the thread; errors in the options or files come with the first rows. */
-  constructor({ ahead = 8, ...options }: PrefetcherOptions) {
+  /** Starts the threads; errors in the options or files come with the first rows. */
+  constructor({ ahead = 8, threads = 2, ...options }: PrefetcherOptions) {
     this.mostAhead = ahead;
-    const { port1, port2 } = new MessageChannel();
-    this.port = port1;
-    this.worker = startWorker({ options, port: port2 });
-    this.opened = new Promise((resolve, reject) => {
-      this.opening = { resolve, reject };
-    });
-    // Whoever asks for rows gets the error too.
-    this.opened.catch(() => {});
-    this.port.on('message', (message: PrefetchAnswer) => this.receive(message));
-    this.worker.on('error', (error) => this.fail(error));
-    this.exited = new Promise((resolve) => {
-      this.worker.on('exit', (code) => {
-        this.fail(new Error(`Prefetcher: the thread that reads batches ended with code ${code}`));
-        resolve();
-      });
-    });
-    // Last, because listening for messages holds the process.
-    this.release();
+    const first = new PrefetchThread(options);
+    this.started = [first];
+    this.threads = [first];
+    // The others find the indices that the first one has made, and are asked once they have opened them. An error of the
+    // first one is told to those who ask for rows; without the others rows only come later.
+    const none = (): void => {};
+    first.opened.then(() => {
+      while (this.started.length < threads && !this.closed) {
+        const thread = new PrefetchThread(options);
+        this.started.push(thread);
+        thread.opened.then(() => this.addThread(thread), none);
+      }
+    }, none);
   }
 
   /** Samples that may be asked for, once the files are open; fails with what is wrong with them. */
   samples(): Promise<number> {
-    return this.hold(this.opened);
+    return this.hold((this.threads[0] as PrefetchThread).opened);
   }
 
   /** Samples [first, first + count); at once when they were made ahead. Asked for again, they are made again. */
   rows(first: number, count: number): Promise<Batch> {
-    // A thread that trains seldom comes round to its events: what has arrived is taken now.
-    for (let next = receiveMessageOnPort(this.port); next; next = receiveMessageOnPort(this.port)) {
-      this.receive(next.message as PrefetchAnswer);
-    }
+    // A process that trains seldom comes round to its events: what has arrived is taken now.
+    for (const thread of this.threads) thread.receiveArrived();
     const key = `${first}+${count}`;
     const ready = this.ready.get(key);
     this.ready.delete(key);
@@ -97,99 +75,32 @@ export class Prefetcher {
     }
   }
 
-  /** Ends the thread; rows that were not answered fail. */
+  /** Ends the threads; rows that were not answered fail. */
   async close(): Promise<void> {
-    this.fail(new Error('Prefetcher: it was closed'));
+    this.closed = true;
     this.ready.clear();
-    this.worker.ref();
-    this.port.postMessage({ kind: 'close' } satisfies PrefetchRequest);
-    const timer = setTimeout(() => void this.worker.terminate(), patience);
-    await this.exited;
-    clearTimeout(timer);
-    this.port.close();
+    await Promise.all(this.started.map((thread) => thread.close()));
+  }
+
+  /** Asks the thread that has least to do. */
+  private ask(first: number, count: number): Promise<Batch> {
+    let [idle] = this.threads as [PrefetchThread, ...PrefetchThread[]];
+    for (const thread of this.threads) if (thread.pending < idle.pending) idle = thread;
+    return idle.ask(first, count);
+  }
+
+  private addThread(thread: PrefetchThread): void {
+    this.threads.push(thread);
+    if (this.holds > 0) thread.ref();
   }
 
   /** Keeps the process alive while somebody waits. */
   private async hold<T>(promise: Promise<T>): Promise<T> {
-    if (this.holds++ === 0) {
-      this.worker.ref();
-      this.port.ref();
-    }
+    if (this.holds++ === 0) for (const thread of this.threads) thread.ref();
     try {
       return await promise;
     } finally {
-      if (--this.holds === 0) this.release();
+      if (--this.holds === 0) for (const thread of this.threads) thread.unref();
     }
   }
-
-  private release(): void {
-    this.worker.unref();
-    this.port.unref();
-  }
-
-  private ask(first: number, count: number): Promise<Batch> {
-    if (this.failure) return Promise.reject(this.failure);
-    return new Promise((resolve, reject) => {
-      const id = this.requests++;
-      this.waiting.set(id, { resolve, reject });
-      this.port.postMessage({ kind: 'rows', id, first, count } satisfies PrefetchRequest);
-    });
-  }
-
-  private receive(message: PrefetchAnswer): void {
-    if (message.kind === 'opened') {
-      this.opening?.resolve(message.samples);
-      this.opening = undefined;
-      return;
-    }
-    if (message.kind === 'failed' && message.id === undefined) {
-      this.fail(received(message.error));
-      return;
-    }
-    const id = message.id as number;
-    const waiting = this.waiting.get(id);
-    this.waiting.delete(id);
-    if (message.kind === 'rows') waiting?.resolve(message.batch);
-    else waiting?.reject(received(message.error));
-  }
-
-  /** Nothing can be read any more; the first reason is the one that is told. */
-  private fail(error: Error): void {
-    this.failure ??= error;
-    this.opening?.reject(this.failure);
-    this.opening = undefined;
-    for (const { reject } of this.waiting.values()) reject(this.failure);
-    this.waiting.clear();
-  }
-}
-
-/** The thread, from compiled code and from sources alike. */
-function startWorker(data: PrefetchThread): Worker {
-  const extension = extname(fileURLToPath(import.meta.url));
-  const script = new URL(`./prefetch-worker${extension}`, import.meta.url);
-  // None of the process's arguments: some of them (--input-type) are errors in a thread.
-  const thread = { workerData: data, transferList: [data.port], execArgv: [] };
-  if (extension !== '.ts') return new Worker(script, thread);
-  // A thread does not know the loader of sources that the process has, and must be given its own before the script.
-  // The one for `require` works inside of the thread; the one for `import` would start yet another.
-  const loader = fileURLToPath(import.meta.resolve('tsx/cjs/api'));
-  const first = `require(${JSON.stringify(loader)}).register(); require(${JSON.stringify(fileURLToPath(script))});`;
-  return new Worker(first, { ...thread, eval: true });
-}
-
-/** The error that the thread had, as the same kind of error here. */
-function received({ user, message, found, expected, next, stack }: SentError): Error {
-  if (!user) {
-    const error = new Error(message);
-    if (stack !== undefined) error.stack = stack;
-    return error;
-  }
-  const details = {
-    ...(found === undefined ? {} : { found }),
-    ...(expected === undefined ? {} : { expected }),
-    ...(next === undefined ? {} : { next }),
-  };
-  // A UserError's message is what failed, and lines for the details.
-  const lines = new UserError('', details).message;
-  return new UserError(message.slice(0, message.length - lines.length), details);
 }
