@@ -112,8 +112,8 @@ class Group {
 
   uint64_t post(bool sending, int peer, uint32_t tag, void *data, size_t length);
   Outcome wait(const double *ids, size_t count, double timeoutMs) { return transfers.wait(ids, count, timeoutMs); }
-  // Ends the group; no memory of a transfer is touched after it. Orderly: says goodbye first, and what was posted is
-  // still sent (for at most two seconds). Otherwise peers see a lost connection.
+  // Ends the group; no memory of a transfer is touched after it. Orderly: says goodbye first, after what was
+  // posted (for at most two seconds; long messages to a peer of this host that nobody has read yet are dropped, so wait first). Otherwise peers see a lost connection.
   virtual void close(bool orderly) = 0;
 
   // Only for groups that are connected by hand (mesh).

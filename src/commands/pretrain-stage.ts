@@ -65,6 +65,7 @@ export async function pretrainStage(run: Run, onTheWay: OnTheWay): Promise<Stage
     onStart: announce(run, 'pretrain'),
     run: async (dir) => {
       const { model, result, curriculum } = await trainTogether(run, await run.ranks.begin(run), onTheWay);
+      run.ranks.trained();
       saveHfFolder(join(dir, 'model'), model, { dtype: 'float32', eosTokenId: EOS });
       const flops = curriculum.phases.reduce(
         (sum, phase) => sum + trainingFlopsPerToken(sizes, phase.sequenceLength) * phase.samples * phase.sequenceLength,

@@ -24,7 +24,8 @@ export type Transport = 'tcp' | 'mpi';
 /** What rank 0 tells the others, each time they wait for it. */
 type Order =
   | { readonly do: 'train'; readonly recipe: string; readonly allowOtherTarget: boolean }
-  | { readonly do: 'end' };
+  /** Nothing more is to be trained; they leave with rank 0's exit code. */
+  | { readonly do: 'end'; readonly code: number };
 
 /** What a rank other than the first does when there is something to train. */
 export type Follow = (run: Run, group: Group) => Promise<void>;
@@ -48,6 +49,7 @@ export class Ranks {
   private readonly place: RankPlace | undefined;
   private group: Group | undefined;
   private local: LocalRanks | undefined;
+  private isTraining = false;
 
   private constructor(options: RanksOptions, place: RankPlace | undefined, group?: Group) {
     this.options = options;
@@ -74,7 +76,13 @@ export class Ranks {
       recipe: hashJson(run.recipe as unknown as Json),
       allowOtherTarget: run.allowOtherTarget,
     });
+    this.isTraining = true;
     return this.group;
+  }
+
+  /** Training is over: the others wait for the next order. */
+  trained(): void {
+    this.isTraining = false;
   }
 
   /** What went wrong, in the words of the rank that it happened to. */
@@ -86,15 +94,18 @@ export class Ranks {
   /** Lets the others go: nothing more is to be trained. */
   async end(): Promise<void> {
     if (!this.group) return;
-    tell(this.group, { do: 'end' });
+    tell(this.group, { do: 'end', code: exitCodes.finished });
     this.group.close();
     this.group = undefined;
     process.off('SIGUSR2', pause);
     await this.local?.ended();
   }
 
-  /** After an error here: the others end by themselves, as they have lost us. */
-  async abandon(): Promise<void> {
+  /** After an error here. Ranks that wait for an order are told; others end by themselves, as they have lost us. */
+  async abandon(error: unknown): Promise<void> {
+    if (this.group && !this.isTraining && !(error instanceof LostPeer)) {
+      tell(this.group, { do: 'end', code: error instanceof UserError ? error.exitCode : exitCodes.bug });
+    }
     this.group?.close();
     this.group = undefined;
     // A rank that was paused with us exits by itself; one that hangs is ended.
@@ -121,7 +132,11 @@ export class Ranks {
       `${world} ranks on this machine, ${local.threads} thread${local.threads === 1 ? '' : 's'} each; their logs are in ${logs}`,
     );
     const place = { rank: 0, world, rendezvous: local.rendezvous, host: undefined };
-    return await Promise.race([connect(options, place), local.casualty]);
+    const connecting = new AbortController();
+    local.casualty.catch(() => connecting.abort());
+    const group = connect(options, place, connecting.signal);
+    group.catch(() => undefined);
+    return await Promise.race([group, local.casualty]);
   }
 }
 
@@ -148,7 +163,7 @@ export async function withRanks(
     await ranks.end();
   } catch (error) {
     const why = await ranks.explain(error);
-    await ranks.abandon();
+    await ranks.abandon(error);
     throw why;
   }
 }
@@ -160,7 +175,10 @@ async function followFirst(options: RanksOptions, place: RankPlace, follow: Foll
   try {
     for (;;) {
       const order = JSON.parse(Buffer.from(group.allGather(Buffer.alloc(0))[0] as Uint8Array).toString()) as Order;
-      if (order.do === 'end') return;
+      if (order.do === 'end') {
+        if (order.code !== exitCodes.finished) process.exitCode = order.code;
+        return;
+      }
       hearSignalsToTheEnd();
       const run = loadRun(options.out, { log, allowOtherTarget: order.allowOtherTarget });
       if (hashJson(run.recipe as unknown as Json) !== order.recipe) {
@@ -191,7 +209,11 @@ function pause(): void {
   control.request ??= 'save-and-exit';
 }
 
-async function connect({ out, transport, heartbeatSeconds }: RanksOptions, place: RankPlace): Promise<Group> {
+async function connect(
+  { out, transport, heartbeatSeconds }: RanksOptions,
+  place: RankPlace,
+  signal?: AbortSignal,
+): Promise<Group> {
   const { backend } = selectedBackend();
   const { rank, world, rendezvous, host } = place;
   const dir = resolve(out);
@@ -206,6 +228,7 @@ async function connect({ out, transport, heartbeatSeconds }: RanksOptions, place
     heartbeatSeconds,
     timeoutSeconds: patienceSeconds,
     ...(host === undefined ? {} : { host }),
+    ...(signal ? { signal } : {}),
   });
 }
 

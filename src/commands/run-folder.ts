@@ -1,8 +1,8 @@
 // The run folder: where the stages of a run lie, and which recipe it follows.
 //
 // `plan.json` holds the recipe as it was given, the one that is followed (with the numbers of steps that were chosen
-// once) and the measured rates; `recipe.json` is a copy of the one that is followed. Running again with the same recipe goes on with the saved numbers, and so do the
-// parts of a changed recipe that did not change.
+// once) and the measured rates; `recipe.json` is a copy of the one that is followed. Running again with the same recipe
+// goes on with the saved numbers, and so do the parts of a changed recipe that did not change.
 //
 // Does not: run stages; line.ts does.
 import { existsSync, mkdirSync } from 'node:fs';
@@ -65,9 +65,11 @@ export interface OpenRunOptions {
 export interface TrainingRanks {
   /** The group of all of them, ready to train the run. */
   begin(run: Run): Promise<Group>;
+  /** Training is over on this rank. */
+  trained(): void;
 }
 
-const alone: TrainingRanks = { begin: async () => soloGroup() };
+const alone: TrainingRanks = { begin: async () => soloGroup(), trained: () => {} };
 
 export class Run {
   readonly dir: string;

@@ -19,19 +19,33 @@ export function announce(run: Run, stage: StageName): (what: 'skip' | 'run' | 'r
   };
 }
 
+/** Keys of a training part, of its phases and of their mixtures that change no weight. */
+const changeNothing = [
+  'minutes',
+  'checkpointEverySteps',
+  'meanHoursBetweenFailures',
+  'keepCheckpoints',
+  'keepEverySteps',
+  'keepPhaseEnds',
+  'validateEverySteps',
+  'normsEverySteps',
+  'startSample',
+  'devices',
+  'tokensPerSecondPerDevice',
+  'tokens',
+  // What the folder holds counts, not where it lies; the stage notes that beside the recipe.
+  'from',
+];
+
 /** A training part of a recipe without what changes no weight: another checkpoint interval is not another run. */
-export function whatMakesBits<T extends object>(recipe: T): Partial<T> {
-  const how = [
-    'minutes',
-    'checkpointEverySteps',
-    'meanHoursBetweenFailures',
-    'keepCheckpoints',
-    'keepEverySteps',
-    'keepPhaseEnds',
-    'validateEverySteps',
-    'normsEverySteps',
-  ];
-  return Object.fromEntries(Object.entries(recipe).filter(([key]) => !how.includes(key))) as Partial<T>;
+export function whatMakesBits<T>(recipe: T): T {
+  if (Array.isArray(recipe)) return recipe.map((item: unknown) => whatMakesBits(item)) as T;
+  if (recipe === null || typeof recipe !== 'object') return recipe;
+  return Object.fromEntries(
+    Object.entries(recipe).flatMap(([key, value]) =>
+      changeNothing.includes(key) ? [] : [[key, whatMakesBits(value)]],
+    ),
+  ) as T;
 }
 
 /** What pretraining and fine-tuning tell the loop alike. */

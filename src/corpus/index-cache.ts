@@ -1,5 +1,5 @@
 // The indices of a data set and of a blend as files in a cache folder, laid out and named as Megatron does, so that a
-// run needs no memory for them and the ranks of a machine make them once.
+// run needs no memory for them, and the next run or attempt finds them (ranks that come at once may each make them).
 //
 // Types are Megatron's: places and offsets are int32, or int64 beyond 2^31 - 1 places; windows uint32; data sets of a
 // blend int16, their samples int64.

@@ -26,6 +26,8 @@ export interface GroupOptions {
   readonly host?: string;
   /** How long to wait for all ranks to come. */
   readonly timeoutSeconds?: number;
+  /** Gives up connecting; a group that is connected is closed by `close`. */
+  readonly signal?: AbortSignal;
   /** false: everything goes through the network, even between processes of one host. */
   readonly sameHost?: boolean;
 }
@@ -57,6 +59,7 @@ export async function connectGroup(options: GroupOptions): Promise<Group> {
     heartbeatSeconds,
     timeoutSeconds: options.timeoutSeconds ?? 120,
     sameHost: options.sameHost ?? true,
+    signal: options.signal,
   });
 }
 

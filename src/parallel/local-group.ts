@@ -7,7 +7,7 @@ import { closeSync, fstatSync, mkdirSync, openSync, readFileSync } from 'node:fs
 import { availableParallelism, hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { exitCodes, UserError } from '../base/errors.ts';
+import { exitCodes, UserError, type UserErrorDetails } from '../base/errors.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -129,7 +129,7 @@ export function spawnRanks(options: SpawnOptions): LocalRanks {
         BELAY_RANK: `${rank}`,
         BELAY_WORLD: `${world}`,
         BELAY_RENDEZVOUS: rendezvous,
-        BELAY_THREADS: `${threads}`,
+        BELAY_THREADS: env['BELAY_THREADS'] ?? `${threads}`,
       },
     });
     closeSync(output);
@@ -163,9 +163,14 @@ export function spawnRanks(options: SpawnOptions): LocalRanks {
   };
 }
 
-/** A rank of this machine that was killed or crashed. */
-class LostRank extends UserError {
-  override readonly exitCode = exitCodes.lost;
+/** A rank of this machine that ended badly: with the exit code of its own mistake or bug, or lost. */
+class FailedRank extends UserError {
+  override readonly exitCode: number;
+
+  constructor(exitCode: number, what: string, details: UserErrorDetails) {
+    super(what, details);
+    this.exitCode = exitCode;
+  }
 }
 
 class LocalRank {
@@ -183,11 +188,15 @@ class LocalRank {
       child.on('exit', (code, signal) => {
         if (code === exitCodes.finished || code === exitCodes.paused) return resolve();
         const tail = tailOf(log, from);
-        const Failure = code === exitCodes.user ? UserError : LostRank;
-        const failure = new Failure(`rank ${rank} on this machine ended with ${signal ?? `exit code ${code}`}`, {
-          found: tail === '' ? `nothing in its log ${log}` : `at the end of its log:\n${tail}`,
-          next: `look into ${log}, then run again: it resumes from the last checkpoint`,
-        });
+        const own = code === exitCodes.user || code === exitCodes.bug ? code : exitCodes.lost;
+        const failure = new FailedRank(
+          own,
+          `rank ${rank} on this machine ended with ${signal ?? `exit code ${code}`}`,
+          {
+            found: tail === '' ? `nothing in its log ${log}` : `at the end of its log:\n${tail}`,
+            next: `look into ${log}, then run again: it resumes from the last checkpoint`,
+          },
+        );
         // It only lost another rank; news of that one may still be on the way, and says more.
         if (code === exitCodes.lost) void setTimeout(500).then(() => reject(failure));
         else reject(failure);

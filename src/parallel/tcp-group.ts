@@ -32,6 +32,8 @@ export interface TcpOptions {
   readonly timeoutSeconds: number;
   /** Whether processes of one host may read each other's memory instead of sending through TCP. */
   readonly sameHost: boolean;
+  /** Aborted: as if the time were up. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 interface Place {
@@ -240,6 +242,7 @@ function unreachable({ options }: Joining, who: string, found: string): UserErro
   });
 }
 
-const isLate = ({ deadline }: Joining): boolean => performance.now() > deadline;
+const isLate = ({ deadline, options }: Joining): boolean =>
+  performance.now() > deadline || options.signal?.aborted === true;
 const ranks = (from: number, to: number): number[] =>
   Array.from({ length: Math.max(to - from, 0) }, (_, i) => from + i);

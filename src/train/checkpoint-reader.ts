@@ -90,7 +90,7 @@ export function readState(folder: string, checks: (path: string) => boolean): Ch
   try {
     value = readJson(join(folder, stateName), 'checkpoint');
   } catch (error) {
-    return errorText(error);
+    return damage(folder, error);
   }
   const format = z.object({ format: z.string() }).safeParse(value).data?.format;
   // Not damage: setting it aside would be the wrong answer to a newer or an older belay.
@@ -109,9 +109,20 @@ export function readState(folder: string, checks: (path: string) => boolean): Ch
       if (found.sha256 !== sha256) return `the content of ${path} differs from what was saved`;
     }
   } catch (error) {
-    return errorText(error);
+    return damage(folder, error);
   }
   return parsed.data;
+}
+
+/** What is wrong with a checkpoint whose files cannot be read; throws where the file system, not the checkpoint, is. */
+function damage(folder: string, error: unknown): string {
+  const { code } = ((error as Error).cause ?? error) as NodeJS.ErrnoException;
+  if (code === undefined || ['ENOENT', 'ENOTDIR', 'EISDIR'].includes(code)) return errorText(error);
+  throw new UserError(`the checkpoint ${folder} cannot be read`, {
+    found: errorText(error),
+    next: 'see what is wrong with the file system (rights, open files, the disk), then run again',
+    cause: error,
+  });
 }
 
 /** After a kill between commit and `latest`, or a damaged newest one, `latest` names another folder or none. */

@@ -306,7 +306,7 @@ test('a new phase is not compared with the one before', () => {
   const curve = new Curve(10, 0.02, 0);
   const guard = new LossGuard(guardDefaults);
   for (let step = 1; step <= 300; step++) decide(guard, curve.at(step));
-  guard.newPhase();
+  guard.newPhase(300);
   for (let step = 301; step <= 500; step++) {
     const judged = curve.at(step);
     const { kind, events } = decide(guard, { ...judged, loss: judged.loss * 1.8 });

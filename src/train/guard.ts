@@ -127,8 +127,12 @@ export class LossGuard {
     return this.now.skips.some(([from, to]) => from <= step && step <= to);
   }
 
-  /** At the beginning of a phase: other data has another loss, so nothing is compared with what came before. */
-  newPhase(): void {
+  /**
+   * At the beginning of a phase, after `steps` steps: other data has another loss, so nothing is compared with what came
+   * before. A replay that comes past it again changes nothing: what is remembered is of before the replay's end.
+   */
+  newPhase(steps: number): void {
+    if (steps < this.now.replayedTo) return;
     Object.assign(this.now, { losses: [], norms: [], count: 0, normJumped: false });
   }
 

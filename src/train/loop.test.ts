@@ -414,6 +414,32 @@ test('phases: data, lengths, RoPE and a new optimizer change where the curriculu
   }
 });
 
+test('a rollback gives the same bits whichever checkpoints there are, across the beginning of a phase too', async () => {
+  const phases = [
+    { ...phaseDefaults, name: 'short', steps: 6 },
+    { ...phaseDefaults, name: 'long', steps: 84, ropeTheta: 1e6 },
+  ];
+  const plan = { steps: null, phases, rate: { ...rate, peak: 1e-2 } };
+  const guard = { ...guardDefaults, window: 24, patience: 3, skipBefore: 2, skipAfter: 4 };
+  const from = spoiled(({ labels, batch }, first) => {
+    const step = Math.floor(first / B) + 1;
+    if (!(step >= 40 && step <= 45) && !(step >= 70 && step <= 75)) return;
+    for (let n = 0; n < labels.length; n++) labels[n] = 4 + ((31 * (batch.tokens[n] as number) + 7 * n) % 60);
+  });
+  const ends = [];
+  for (const everySteps of [3, 1000]) {
+    const dir = join(scratch, `rollback-${everySteps}`);
+    const model = fresh();
+    await train(options(model, dir, { from, plan, guard, everySteps }));
+    ends.push({
+      weights: model.parameters.values,
+      events: eventsIn(dir).filter((event) => event === 'rolled-back').length,
+    });
+  }
+  assert.ok((ends[0]?.events ?? 0) > 0);
+  assert.deepEqual(ends[1], ends[0]);
+});
+
 test('a rollback into an earlier phase finds the RoPE base of that phase', async () => {
   const phases = [
     { ...phaseDefaults, name: 'short', steps: 10 },

@@ -50,6 +50,9 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   }
 }
 
+/** Steps before the end of a phase at which the data of the next one are opened. */
+const stepsAhead = 10;
+
 /** What the ranks may ask of each other after a step, as bits. */
 const asks = { save: 1, pause: 2, leave: 4, dueSave: 8, byTrigger: 16 } as const;
 
@@ -70,6 +73,8 @@ class Training {
   private phase: Phase | undefined;
   private data: TrainingData | undefined;
   private stepper: Stepper | undefined;
+  /** Data of the phase to come, which make their indices while the one before it ends. */
+  private next: { readonly phase: Phase; readonly data: TrainingData } | undefined;
   /** Steps taken, and the loss of the last one. */
   private step = 0;
   private loss = 0;
@@ -129,6 +134,7 @@ class Training {
   /** A save under way when training fails is given up: it may wait for a rank that is gone. */
   async close(hasEnded: boolean): Promise<void> {
     await this.data?.close?.();
+    await this.next?.data.close?.();
     this.metrics?.close();
     await this.writer?.close(hasEnded ? Number.POSITIVE_INFINITY : 2);
   }
@@ -189,7 +195,9 @@ class Training {
     if (phase === this.phase) return;
     const { model, curriculum, openData } = this.options;
     await this.data?.close?.();
-    this.data = openData(phase);
+    if (this.next && this.next.phase !== phase) await this.next.data.close?.();
+    this.data = this.next?.phase === phase ? this.next.data : openData(phase);
+    this.next = undefined;
     this.phase = phase;
     this.setContext(phase);
     model.engine.memory.trim();
@@ -199,7 +207,7 @@ class Training {
       this.stepper = new Stepper(model, this.optimizer, phase.shards, this.group);
     }
     if (curriculum.phases.length === 1) return;
-    if (this.step === phase.startStep) this.guard.newPhase();
+    if (this.step === phase.startStep) this.guard.newPhase(this.step);
     this.event('phase', { step: this.step, phase: phase.name });
   }
 
@@ -223,6 +231,7 @@ class Training {
     if (step < curriculum.steps && curriculum.at(step).phase === place.phase) {
       stepper.prefetch(data, rowsOf(curriculum.at(step)));
     }
+    this.openAhead(place.phase);
     let gradients = await stepper.gradients(data, rowsOf(place), dir !== undefined);
     let verdict = this.guard.judge({ step, loss: gradients.loss, gradientNorm: gradients.norm });
     this.report(verdict.events);
@@ -273,6 +282,14 @@ class Training {
     return true;
   }
 
+  /** Opens the data of the next phase some steps before it begins. */
+  private openAhead({ index, startStep, steps }: Phase): void {
+    const { curriculum, openData } = this.options;
+    const phase = curriculum.phases[index + 1];
+    if (!phase || this.next || this.step < startStep + steps - stepsAhead) return;
+    this.next = { phase, data: openData(phase) };
+  }
+
   /** A step without an update: its samples count as consumed. */
   private passOver({ batchSize }: Place): void {
     this.skippedSamples += batchSize;
@@ -303,6 +320,7 @@ class Training {
       this.optimizer.reset();
     }
     this.restore(state);
+    this.telemetry.restore((state?.guard as { readonly telemetry?: Json } | undefined)?.telemetry);
     await this.writer?.abandonAfter(this.step);
     if (this.isFirst) this.metrics?.cut(this.step);
     this.event('rolled-back', { from: step, to: this.step });
