@@ -164,7 +164,7 @@ export const experiments: readonly Experiment[] = [
     ],
     report: 'WSD with a 1-sqrt cooldown 2.033 against 2.037 of the cosine baseline at 1.5B, with AdamW: about equal.',
     notes: [
-      "As `schedule`, with the optimizer of the report's baseline: AdEMAMix's alpha grows over the whole run here, so it weighs most when a cosine is already low.",
+      "As `schedule`, with the optimizer of the report's baseline: with AdEMAMix a growing alpha could favour one side.",
     ],
   },
   {

@@ -84,6 +84,12 @@ export function writeUp(options: WriteUpOptions): string[] {
     '## Beside the report',
     '',
     `Apertus report: ${experiment.report}`,
+    `Here, against ${first.name}: ${sides
+      .slice(1)
+      .map((side) => `${side.name} ${seen(pairedDifference(losses(side), losses(first)))}`)
+      .join(
+        ', ',
+      )}. These models have ${(some.tokens / some.parameters).toFixed(1)} tokens per parameter and a loss that still falls steeply; those of the report had about 67 (1.5B, 100B tokens).`,
     '',
     '## Again',
     '',
