@@ -15,7 +15,7 @@
 // Does not: run datatrove's readers, writers or executors.
 import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -25,9 +25,9 @@ import type { Document } from '../src/base/document.ts';
 import { silentLog } from '../src/base/progress.ts';
 import { Random } from '../src/base/rng.ts';
 import { packageRoot } from '../src/base/version.ts';
-import { extractHtml } from '../src/data/readers/html.ts';
 import type { Step } from '../src/data/step.ts';
 import { makeStep } from '../src/data/steps.ts';
+import { readDebianTexts } from './debian-texts.ts';
 
 const chain: readonly (readonly [string, object])[] = [
   ['gopher-repetition', {}],
@@ -112,30 +112,6 @@ async function start(command: string, args: readonly string[]): Promise<Side> {
   };
 }
 
-const unspaced = /^(?:zh|ja|th|km|lo|my|bo|dz)/;
-
-/** Texts of Debian's HTML pages, longest ones cut off, in languages with spaces. */
-function readTexts(folder: string): string[] {
-  const roots = ['debian-handbook/html', 'installation-guide-amd64'].flatMap((name) =>
-    [join(folder, 'files'), folder].map((from) => join(from, 'usr/share/doc', name)).filter((path) => existsSync(path)),
-  );
-  const texts: string[] = [];
-  for (const root of roots) {
-    for (const tag of readdirSync(root)
-      .filter((name) => !unspaced.test(name))
-      .sort()) {
-      const at = join(root, tag);
-      if (!statSync(at).isDirectory()) continue;
-      for (const name of (readdirSync(at) as string[]).filter((file) => file.endsWith('.html')).sort()) {
-        const page = extractHtml(readFileSync(join(at, name), 'utf8'));
-        if ('text' in page && page.text.length > 200) texts.push(page.text);
-      }
-    }
-  }
-  if (texts.length === 0) throw new Error(`${folder} has no Debian documents; fill it with: belay data get debian`);
-  return texts;
-}
-
 /** A text that is new to both sides: a tenth of its words from elsewhere in it, paragraphs in another order, some planted. */
 function changed(text: string, random: Random): string {
   const paragraphs = random.shuffle(text.split('\n\n'));
@@ -155,7 +131,7 @@ const shown = (value: number): string => value.toPrecision(3);
 async function main(): Promise<void> {
   if (values.datatrove === undefined) throw new Error('--datatrove names the src folder of huggingface/datatrove');
   const python = process.env['BELAY_PEER_PYTHON'] ?? '/usr/bin/python3';
-  const texts = readTexts(values.documents);
+  const texts = readDebianTexts(values.documents);
   const load = loadavg()[0] as number;
   const peer = join(packageRoot, 'bench', 'peers', 'datatrove_filters.py');
   const ours = await start(process.execPath, [fileURLToPath(import.meta.url), '--worker']);

@@ -28,11 +28,6 @@ export class ChunkSource {
     this.chunks = chunks[Symbol.asyncIterator]();
   }
 
-  /** True when `count` bytes are at hand without waiting. */
-  has(count: number): boolean {
-    return this.held.length >= count;
-  }
-
   /** Makes at least `count` bytes available; false when the file ends before. */
   async fill(count: number): Promise<boolean> {
     if (this.held.length >= count) return true;

@@ -33,7 +33,8 @@ export async function* readGzipMembers(chunks: AsyncIterable<Buffer>): AsyncGene
       }
       if (problem === undefined) continue;
       yield { mark: 'damage', offset, reason: problem };
-      // What was consumed of a bad member is gone; the search goes on in what follows.
+      // What was consumed of a bad member is gone; the search goes on in what follows, never at the same byte.
+      if (source.offset === offset) source.take(1);
       if (!(await seekHeader(source))) return;
     }
   } finally {

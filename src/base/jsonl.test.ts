@@ -148,3 +148,16 @@ test('a byte order mark, line ends of Windows, wrong encodings and bombs of brac
     ],
   );
 });
+
+test('a file that ends within the first bytes of a member is read to its end', async () => {
+  const whole = gzipSync('{"a":1}\n');
+  for (let cut = 1; cut < 20; cut++) {
+    const damage: Damage[] = [];
+    const values: unknown[] = [];
+    const path = file('cut-header.jsonl.gz', Buffer.concat([whole, whole.subarray(0, cut)]));
+    const options = { onDamage: (found: Damage) => damage.push(found) };
+    for await (const value of readJsonl(path, undefined, options)) values.push(value);
+    assert.deepEqual(values[0], { a: 1 });
+    assert.equal(damage.length, 1);
+  }
+});

@@ -74,6 +74,11 @@ test('damage is told, costs its frame and no other, and never throws', async () 
   const cut = await read(file.subarray(0, 2 * one.length + 100));
   assert.deepEqual(cut.damage, ['truncated zstd frame']);
   assert.ok(cut.out.length >= 2 * whole.length);
+  const dictionary = Buffer.from(cases.find(({ name }) => /^dictionary/.test(name))?.zst ?? '', 'base64');
+  for (let length = 1; length < 30; length++) {
+    assert.equal((await read(dictionary.subarray(0, length))).damage.length, 1, `${length} bytes`);
+    assert.equal((await read(one.subarray(0, length))).damage.length, 1, `${length} bytes`);
+  }
 });
 
 test('a bomb stops at the limit, and a window that nobody has is refused', async () => {

@@ -24,7 +24,8 @@ export async function* readZstdFrames(chunks: AsyncIterable<Buffer>): AsyncGener
     while (await source.fill(1)) {
       const { offset } = source;
       let problem: string | undefined;
-      if (!(await source.fill(8)) && !source.has(5)) {
+      // The shortest frame has nine bytes, a skippable one eight.
+      if (!(await source.fill(8))) {
         problem = 'truncated zstd frame';
         source.take(source.peek(8).length);
       } else {
@@ -36,7 +37,7 @@ export async function* readZstdFrames(chunks: AsyncIterable<Buffer>): AsyncGener
           const read = await takeDictionary(source);
           if (typeof read === 'string') problem = read;
           else dictionary = read;
-        } else if ((magic & 0xfffffff0) >>> 0 === 0x184d2a50 && source.has(8)) {
+        } else if ((magic & 0xfffffff0) >>> 0 === 0x184d2a50) {
           problem = await skipFrame(source);
         } else {
           problem = 'not a zstd frame';

@@ -54,7 +54,7 @@ export async function reconcile(
     if (JSON.stringify(counts) !== JSON.stringify(wantCounts)) differ(row.id, 'personal data', wantCounts, counts);
     if (counts) {
       totals.changed++;
-      for (const kind of ['email', 'ip', 'iban'] as const) totals.personalData[kind] += Number(counts[kind]);
+      for (const kind of ['email', 'ip', 'iban'] as const) totals.personalData[kind] += Number(counts[kind] ?? 0);
     }
   }
   for (const id of plantsOf.keys()) differ(id, 'ledger row', 'one', 'none');

@@ -3,7 +3,7 @@
     /usr/bin/python3 datatrove_verdicts.py DATATROVE/src TEXTS.jsonl > test/golden/filters.json
 
 Needs datatrove's sources (huggingface/datatrove, the commit in the output) and Debian's python3-numpy, -loguru, -regex,
--dill, -fsspec, -humanize, -multiprocess, -tqdm Words and sentences are those of src/data/steps/text-scan.ts and c4.ts,
+-dill, -fsspec, -humanize, -multiprocess, -tqdm. Words and sentences are those of src/data/steps/text-scan.ts and c4.ts,
 written here as a pattern of the `regex` module; spaCy is not asked. Everything else is datatrove's own code.
 
 Does not: fetch anything.

@@ -152,7 +152,7 @@ export function filterTexts(): FilterText[] {
 /** The words that filters see, as slices of the text. */
 export function wordsOf(text: string): string[] {
   const scan = scanOf(text).findWords();
-  return Array.from({ length: scan.words }, (_, i) => text.slice(scan.starts[i], scan.ends[i]));
+  return Array.from({ length: scan.words }, (_, i) => scan.word(i));
 }
 
 if (process.argv[1]?.endsWith('filter-texts.ts')) {

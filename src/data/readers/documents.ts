@@ -34,6 +34,11 @@ export interface ReadLimits {
 }
 export const defaultReadLimits: ReadLimits = { recordBytes: defaultLimits.blockBytes };
 
+/** Line ends of Windows and of old Macs as \n. */
+export function lineEnds(text: string): string {
+  return text.includes('\r') ? text.replace(/\r\n?/g, '\n') : text;
+}
+
 /** What makes a text no text, whatever file it stands in; undefined where nothing does. */
 export function textProblem(text: string): string | undefined {
   if (text.includes('\0')) return 'a NUL character in the text';
@@ -103,7 +108,7 @@ function readRecord(record: WarcRecord, url: string, source: string, maxBytes: n
   }
   const mime = (contentType ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
   if (mime === 'text/plain') {
-    const text = decodePlain(body, contentType).replace(/\r\n?/g, '\n').trim();
+    const text = lineEnds(decodePlain(body, contentType)).trim();
     if (text === '') return reject('empty', 'no text');
     const problem = textProblem(text);
     if (problem !== undefined) return reject('unreadable', problem);

@@ -7,9 +7,11 @@ import { after, test } from 'node:test';
 import { brotliCompressSync, gzipSync } from 'node:zlib';
 import { ByteWriter, parquetWrite } from 'hyparquet-writer';
 import { goldenJson } from '../../../test/golden.ts';
+import type { Document } from '../../base/document.ts';
 import { UserError } from '../../base/errors.ts';
 import { sha256 } from '../../base/hashing.ts';
-import { httpResponse, recordId, WarcWriter } from '../warc-writer.ts';
+import { encodeRecord, httpResponse, recordId, WarcWriter } from '../warc-writer.ts';
+import { ParquetShard } from '../writers/parquet-shard.ts';
 import type { ReadLimits, SourceItem } from './documents.ts';
 import { extractHtml } from './html.ts';
 import { fileNames, listFiles, readDocuments } from './open.ts';
@@ -253,4 +255,50 @@ test('elements and attributes without number do not make extraction slower than 
   time(1000);
   const small = time(20_000);
   assert.ok(time(160_000) < 8 * 4 * Math.max(small, 20));
+});
+
+test('files far larger than the memory: half a gigabyte of each kind in less than half of it', async () => {
+  const documents = Array.from({ length: 2000 }, (_, i): Document => {
+    const text = `${i} ${'Ein Satz, der sich wiederholt. '.repeat(130)}`;
+    return {
+      id: `document-${i}`,
+      text,
+      url: `https://host.example/${i}`,
+      language: 'deu',
+      source: 'test',
+      licence: 'x',
+    };
+  });
+  const lines = documents.map((document) => `${JSON.stringify(document)}\n`).join('');
+  const shard = new ParquetShard();
+  const groups = Array.from({ length: 60 }, () => shard.rowGroup(documents));
+  const records = documents.map(({ id, text, url }) =>
+    encodeRecord({
+      type: 'conversion',
+      id: recordId(id),
+      date: '2024-01-01T00:00:00Z',
+      targetUri: url as string,
+      contentType: 'text/plain',
+      block: Buffer.from(text),
+    }),
+  );
+  const files = {
+    'large.jsonl.gz': Buffer.concat(Array<Buffer>(60).fill(gzipSync(lines))),
+    'large.wet.gz': Buffer.concat(Array<Buffer>(60).fill(gzipSync(Buffer.concat(records)))),
+    'large.parquet': Buffer.concat([...groups, shard.end()]),
+  };
+  for (const [name, bytes] of Object.entries(files)) {
+    const path = file(name, bytes);
+    let numDocuments = 0;
+    let characters = 0;
+    const peak = await peakMemory(async () => {
+      for await (const { document } of readDocuments({ path, name }, 'test')) {
+        numDocuments++;
+        characters += document?.text.length ?? 0;
+      }
+    });
+    assert.equal(numDocuments, 60 * documents.length, name);
+    assert.ok(characters > 480e6, name);
+    assert.ok(peak < 240e6, `${name}: ${Math.round(peak / 1e6)} MB`);
+  }
 });

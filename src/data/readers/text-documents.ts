@@ -9,7 +9,14 @@ import { isUtf8 } from 'node:buffer';
 import { basename } from 'node:path';
 import { sha256 } from '../../base/hashing.ts';
 import { readPieces } from '../../base/pieces.ts';
-import { defaultReadLimits, type ReadLimits, type RejectedRecord, type SourceItem, textProblem } from './documents.ts';
+import {
+  defaultReadLimits,
+  lineEnds,
+  type ReadLimits,
+  type RejectedRecord,
+  type SourceItem,
+  textProblem,
+} from './documents.ts';
 import { decodeAs } from './encodings.ts';
 
 /** The document of a text file, compressed or not. `name` is the path of the file below its folder. */
@@ -39,7 +46,7 @@ export async function* readTextDocument(
     }
   }
   const { text: decoded, encoding } = decodeText(Buffer.concat(parts, length));
-  const text = decoded.replace(/\r\n?/g, '\n').trim();
+  const text = lineEnds(decoded).trim();
   const problem = textProblem(text);
   if (problem !== undefined) yield reject('unreadable', problem);
   else if (text === '') yield reject('empty', 'no text');

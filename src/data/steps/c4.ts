@@ -17,7 +17,7 @@ import { UserError } from '../../base/errors.ts';
 import { defineStep, type Verdict } from '../step.ts';
 import { classes, classOfPair, isLineEnd, isPair, isSpace, isTerminal, isWordPart } from './characters.ts';
 import { settingsFor } from './per-language.ts';
-import { scanOf, type TextScan } from './text-scan.ts';
+import { scanOf } from './text-scan.ts';
 
 /** `null` turns a rule off. */
 const number = z.number().int().nullable();
@@ -65,7 +65,7 @@ export const settings = z.strictObject({
 });
 export type C4Settings = z.output<typeof settings>;
 
-/** Phrases of the paper's code; the last three are found by what they have in common, too. */
+/** Phrases of the paper's code. */
 const policyPhrases = [
   'terms of use',
   'privacy policy',
@@ -74,7 +74,6 @@ const policyPhrases = [
   'use of cookies',
   'use cookies',
 ];
-const sought = ['lorem ipsum', 'javascript', ...policyPhrases];
 const citation = /\[\p{Nd}*\]|\[edit\]|\[citation needed\]/gu;
 const closers = new Set(Array.from(`"'”’»)]}」』）】`, (char) => char.charCodeAt(0)));
 /** Full stops that need no space after them. */
@@ -89,13 +88,51 @@ interface RemovedLines {
   policy: number;
 }
 
+/** What a code unit may be to the scan of lines. */
+const ordinary = 0;
+const space = 1;
+const lineEnd = 2;
+const terminal = 3;
+const squareBracket = 4;
+const curlyBracket = 5;
+/** One letter of each phrase that is sought, the rarest. */
+const hint = 6;
+const surrogate = 7;
+
+const kinds = makeKinds();
+
+function makeKinds(): Uint8Array {
+  const table = new Uint8Array(0x10000);
+  for (let code = 0; code < 0x10000; code++) {
+    const bits = classes[code] as number;
+    if (bits & isLineEnd) table[code] = lineEnd;
+    else if (bits & isSpace) table[code] = space;
+    else if (bits & isTerminal) table[code] = terminal;
+  }
+  for (const char of 'fjkpvFJKPV\u212a') table[char.charCodeAt(0)] = hint;
+  table[0x5b] = squareBracket;
+  table[0x7b] = curlyBracket;
+  table.fill(surrogate, 0xd800, 0xe000);
+  return table;
+}
+
+/** Whether the letter at `at` has the neighbours that it has in a phrase: `jav`, `oki`, `ips`, `iva`, `of u`. */
+function mayBePhrase(codes: Uint16Array, at: number): boolean {
+  const near = (offset: number): number => (codes[at + offset] as number) | 0x20;
+  const code = codes[at] as number;
+  if (code === 0x212a || (code | 0x20) === 0x6b) return near(-1) === 0x6f && near(1) === 0x69;
+  if ((code | 0x20) === 0x6a) return near(1) === 0x61 && near(2) === 0x76;
+  if ((code | 0x20) === 0x70) return near(-1) === 0x69 && near(1) === 0x73;
+  if ((code | 0x20) === 0x76) return near(-1) === 0x69 && near(1) === 0x61;
+  return near(-1) === 0x6f && near(1) === 0x20 && near(2) === 0x75;
+}
+
 /** The document with only its good lines, or why it is dropped. */
 export function c4(document: Document, limits: C4Settings): Verdict {
   const { text } = document;
   const scan = scanOf(text);
   const { codes, length } = scan;
-  const lower = text.toLowerCase();
-  const isSuspect = sought.some((phrase) => lower.includes(phrase));
+  const longest = limits.maxWordLength ?? Number.POSITIVE_INFINITY;
   const removed: RemovedLines = {
     'long-word': 0,
     'no-terminal-punctuation': 0,
@@ -107,21 +144,48 @@ export function c4(document: Document, limits: C4Settings): Verdict {
   let sentences = 0;
   let paragraphs = 0;
   for (let at = 0; at < length; ) {
-    let end = at;
-    while (end < length && !((classes[codes[end] as number] as number) & isLineEnd)) end++;
-    let start = at;
-    while (start < end && (classes[codes[start] as number] as number) & isSpace) start++;
-    let stop = end;
-    while (stop > start && (classes[codes[stop - 1] as number] as number) & isSpace) stop--;
-    at = end + (codes[end] === 0x0d && end + 1 < length && codes[end + 1] === 0x0a ? 2 : 1);
+    // One look at each unit of the line: its words, its trimmed ends, and what deserves a second look.
+    let start = -1;
+    let stop = at;
+    let wordStart = -1;
+    let words = 0;
+    let hasLongWord = false;
+    let firstTerminal = -1;
+    let hasSquare = false;
+    let hasCurly = false;
+    let isSuspect = false;
+    for (; ; at++) {
+      const kind = at < length ? (kinds[codes[at] as number] as number) : lineEnd;
+      if (kind === space || kind === lineEnd) {
+        if (wordStart >= 0) {
+          stop = at;
+          if (at - wordStart > longest && scan.pointsOf(wordStart, at) > longest) hasLongWord = true;
+          wordStart = -1;
+        }
+        if (kind === lineEnd) break;
+        continue;
+      }
+      if (wordStart < 0) {
+        wordStart = at;
+        words++;
+        if (start < 0) start = at;
+      }
+      if (kind === ordinary) continue;
+      if (kind === hint) isSuspect ||= mayBePhrase(codes, at);
+      else if (kind === terminal || kind === surrogate) {
+        if (firstTerminal < 0) firstTerminal = at;
+      } else if (kind === squareBracket) hasSquare = true;
+      else hasCurly = true;
+    }
+    if (start < 0) start = stop;
+    at += codes[at] === 0x0d && at + 1 < length && codes[at + 1] === 0x0a ? 2 : 1;
 
-    const words = wordsOf(scan, start, stop, limits.maxWordLength);
-    if (words < 0) {
+    if (hasLongWord) {
       removed['long-word']++;
       continue;
     }
     let line: string | undefined;
-    if (limits.citations && hasBracket(codes, start, stop)) {
+    if (limits.citations && hasSquare) {
       const before = text.slice(start, stop);
       const after = before.replace(citation, '');
       if (after !== before) line = after;
@@ -135,18 +199,21 @@ export function c4(document: Document, limits: C4Settings): Verdict {
       removed['few-words']++;
       continue;
     }
+    // A citation may stand in a phrase, so that its hint is not beside its neighbours.
+    isSuspect ||= line !== undefined;
     const lowerLine = isSuspect ? (line ?? text.slice(start, stop)).toLowerCase() : '';
     if (isSuspect && limits.loremIpsum && lowerLine.includes('lorem ipsum')) return { drop: { reason: 'lorem-ipsum' } };
     if (isSuspect && limits.javascript && lowerLine.includes('javascript')) {
       removed.javascript++;
       continue;
     }
-    if (limits.curlyBracket && hasCode(codes, start, stop, 0x7b)) return { drop: { reason: 'curly-bracket' } };
+    if (limits.curlyBracket && hasCurly) return { drop: { reason: 'curly-bracket' } };
     if (isSuspect && limits.policy && policyPhrases.some((phrase) => lowerLine.includes(phrase))) {
       removed.policy++;
       continue;
     }
-    sentences += line === undefined ? sentencesOf(codes, start, stop) : sentencesOfText(line);
+    if (line !== undefined) sentences += sentencesOfText(line);
+    else sentences += firstTerminal < 0 ? 1 : sentencesOf(codes, firstTerminal, stop);
     if (limits.minParagraphs !== null) {
       const points = line === undefined ? scan.pointsOf(start, stop) : Array.from(line).length;
       if (points >= limits.minParagraphLength) paragraphs++;
@@ -206,33 +273,6 @@ function trimEnd(text: string): string {
 }
 
 const trim = (text: string): string => trimStart(trimEnd(text));
-
-/** Words between white space; -1 where one is longer than `longest` characters. */
-function wordsOf(scan: TextScan, start: number, end: number, longest: number | null): number {
-  const { codes } = scan;
-  let words = 0;
-  for (let at = start; at < end; ) {
-    if ((classes[codes[at] as number] as number) & isSpace) {
-      at++;
-      continue;
-    }
-    let stop = at + 1;
-    while (stop < end && !((classes[codes[stop] as number] as number) & isSpace)) stop++;
-    if (longest !== null && stop - at > longest && scan.pointsOf(at, stop) > longest) return -1;
-    words++;
-    at = stop;
-  }
-  return words;
-}
-
-function hasCode(codes: Uint16Array, start: number, end: number, code: number): boolean {
-  for (let i = start; i < end; i++) if (codes[i] === code) return true;
-  return false;
-}
-
-function hasBracket(codes: Uint16Array, start: number, end: number): boolean {
-  return hasCode(codes, start, end, 0x5b);
-}
 
 /** Whether a line ends in . ? ! " or ', and not in an ellipsis of dots. */
 function endsLine(codes: Uint16Array, start: number, end: number): boolean {

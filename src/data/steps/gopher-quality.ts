@@ -163,7 +163,7 @@ function hasStopWords(scan: TextScan, list: readonly string[], needed: number): 
     if (lowBytes[hash & 255] === 0) continue;
     const candidates = byHash.get(hash);
     if (!candidates) continue;
-    const word = scan.text.slice(scan.starts[i], scan.ends[i]);
+    const word = scan.word(i);
     if (candidates.includes(word) && seen.add(word).size >= needed) return true;
   }
   return false;

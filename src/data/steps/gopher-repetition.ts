@@ -15,7 +15,7 @@ import { defineStep } from '../step.ts';
 import { classes, isSpace } from './characters.ts';
 import { settingsFor } from './per-language.ts';
 import { mixed, slotsFor, SpanSet } from './spans.ts';
-import { powerOf, scanOf, type TextScan } from './text-scan.ts';
+import { scanOf, type TextScan } from './text-scan.ts';
 
 /** `null` turns a rule off. */
 const share = z.number().nullable();
@@ -70,8 +70,9 @@ export function gopherRepetition(text: string, limits: GopherRepetitionSettings)
     grams ??= new Grams(scan);
     if (grams.topPoints(n) / scan.points > limit) return `top-${n}-gram`;
   }
+  const mayRepeat = markRepeats(scan);
   for (const [key, limit] of Object.entries(limits.maxDuplicateNgrams)) {
-    if (duplicatePoints(scan, Number(key)) / scan.points > limit) return `duplicate-${key}-grams`;
+    if (duplicatePoints(scan, Number(key), mayRepeat) / scan.points > limit) return `duplicate-${key}-grams`;
   }
   return undefined;
 }
@@ -147,6 +148,7 @@ class Grams {
   private readonly words: Int32Array;
   private grams: Int32Array;
   private longer: Int32Array;
+  private readonly counts: Int32Array;
   private n = 1;
 
   constructor(scan: TextScan) {
@@ -154,7 +156,9 @@ class Grams {
     this.words = roomFor('words', scan.words);
     this.grams = roomFor('grams', scan.words);
     this.longer = roomFor('longer', scan.words);
+    this.counts = roomFor('counts', scan.words);
     this.nameWords();
+    this.count();
   }
 
   /** Characters of the most frequent n-gram, its words joined by spaces, times how often it is there. */
@@ -162,17 +166,23 @@ class Grams {
     if (n < this.n) {
       this.grams.set(this.words.subarray(0, this.scan.words));
       this.n = 1;
+      this.count();
     }
     while (this.n < n) this.lengthen();
-    const count = this.scan.words - n + 1;
-    const { grams } = this;
-    const counts = roomFor('counts', count);
-    counts.fill(0, 0, count);
-    for (let i = 0; i < count; i++) counts[grams[i] as number] = (counts[grams[i] as number] as number) + 1;
+    const number = this.scan.words - n + 1;
+    const { counts } = this;
     let top = 0;
-    for (let i = 1; i < count; i++) if ((counts[i] as number) > (counts[top] as number)) top = i;
+    for (let i = 1; i < number; i++) if ((counts[i] as number) > (counts[top] as number)) top = i;
     const { pointsBefore } = this.scan;
     return ((pointsBefore[top + n] as number) - (pointsBefore[top] as number) + n - 1) * (counts[top] as number);
+  }
+
+  /** How often each n-gram is there. */
+  private count(): void {
+    const { grams, counts } = this;
+    const number = this.scan.words - this.n + 1;
+    counts.fill(0, 0, number);
+    for (let i = 0; i < number; i++) counts[grams[i] as number] = (counts[grams[i] as number] as number) + 1;
   }
 
   private nameWords(): void {
@@ -209,11 +219,16 @@ class Grams {
 
   /** From n-grams to (n + 1)-grams. */
   private lengthen(): void {
-    const { words, grams, longer, n } = this;
+    const { words, grams, longer, counts, n } = this;
     const count = this.scan.words - n;
     const { table, mask } = emptySlots(count);
     for (let i = 0; i < count; i++) {
       const gram = grams[i] as number;
+      // What begins with an n-gram that is there once is there once.
+      if (counts[gram] === 1) {
+        longer[i] = i;
+        continue;
+      }
       const word = words[i + n] as number;
       let slot = mixed((Math.imul(gram, 0x9e3779b1) + word) | 0) & mask;
       let name = i;
@@ -234,19 +249,58 @@ class Grams {
     this.grams = longer;
     this.longer = grams;
     this.n++;
+    this.count();
   }
 }
 
+/** Joined units by whose hash pieces are told apart at first. */
+const prefixUnits = 16;
+let prefixCounts = new Uint8Array(1 << 12);
+
+/**
+ * Marks words at which an n-gram may begin that is there more than once: where no other word begins with the same units,
+ * no n-gram of so many units can. Returns the marks; they may be too many, never too few.
+ */
+function markRepeats(scan: TextScan): Uint8Array {
+  const { joinedAt, words } = scan;
+  const size = slotsFor(words * 4);
+  if (prefixCounts.length < size) prefixCounts = new Uint8Array(size);
+  else prefixCounts.fill(0, 0, size);
+  const marks = marksFor(words);
+  const last = (joinedAt[words] as number) - prefixUnits;
+  const hashes = roomFor('longer', words);
+  for (let i = 0; i < words; i++) {
+    const start = joinedAt[i] as number;
+    if (start > last) break;
+    const slot = mixed(scan.windowHash(start, start + prefixUnits)) & (size - 1);
+    hashes[i] = slot;
+    if ((prefixCounts[slot] as number) < 2) prefixCounts[slot] = (prefixCounts[slot] as number) + 1;
+  }
+  for (let i = 0; i < words; i++) {
+    marks[i] = (joinedAt[i] as number) > last || (prefixCounts[hashes[i] as number] as number) > 1 ? 1 : 0;
+  }
+  return marks;
+}
+
+let marksRoom = new Uint8Array(1 << 12);
+
+function marksFor(length: number): Uint8Array {
+  if (marksRoom.length < length) marksRoom = new Uint8Array(length * 2);
+  return marksRoom;
+}
+
 /** Characters of the n-grams that were there before, from left to right, none overlapping one that was counted. */
-function duplicatePoints(scan: TextScan, n: number): number {
+function duplicatePoints(scan: TextScan, n: number, mayRepeat: Uint8Array): number {
   const { joined, joinedAt, pointsBefore } = scan;
   const last = scan.words - n;
-  seen.clear(last + 1);
+  seen.clear();
   let points = 0;
   for (let i = 0; i <= last; ) {
     const start = joinedAt[i] as number;
     const end = joinedAt[i + n] as number;
-    if (seen.hasHashed(joined, start, end, mixed(scan.windowHash(i, i + n, powerOf(end - start))))) {
+    if (mayRepeat[i] === 0 && end - start >= prefixUnits) {
+      i++;
+    } else if (seen.hasHashed(joined, start, end, mixed(scan.windowHash(start, end)))) {
       points += (pointsBefore[i + n] as number) - (pointsBefore[i] as number);
       i += n;
     } else i++;

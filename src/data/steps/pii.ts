@@ -1,19 +1,32 @@
-// Personal data: e-mail addresses, IPv4 addresses and IBANs become markers, with the three patterns of Apertus.
+// Personal data become markers.
 //
-// The original searches each pattern in turn and replaces every distinct match everywhere as a plain substring, in
+// Two modes. `belay` (steps/pii-scan.ts) checks what it finds: lengths and check digits, ranges, what stands around it; it
+// knows phones, cards and the identifiers of states too. `apertus` has the three patterns of Apertus, to the character:
+// e-mail addresses, IPv4 addresses, IBANs. The original searches each pattern in turn and replaces every distinct match everywhere as a plain substring, in
 // order of first appearance; `\b` before an e-mail address is Unicode-aware, IP addresses need no boundary. The same
 // result comes from one pass per pattern here: matches start from an anchor ("@", a digit), occurrences are found by
 // their possible lengths, so the time stays linear in the text where replacing one by one would be quadratic.
 // Patterns: swiss-ai/pretrain-data, which takes them from datatrove; test/golden/pii.json holds the results.
 //
 // Does not: keep what it found. Notes hold counts only.
+import { UserError } from '../../base/errors.ts';
 import { type Document, type Edit, editText, withNote } from '../../base/document.ts';
 import { z } from 'zod';
 import { defineStep, type Step } from '../step.ts';
+import { nationalKinds } from './national-identifiers.ts';
+import { type FoundKind, Scanner } from './pii-scan.ts';
 
-/** The markers, single tokens of the vocabulary. */
-export const markers = { email: '<email-pii>', ip: '<ip-pii>', iban: '<iban-pii>' } as const;
+/** The markers of Apertus, single tokens of its vocabulary. */
+const markers = { email: '<email-pii>', ip: '<ip-pii>', iban: '<iban-pii>' } as const;
 export type PersonalDataKind = keyof typeof markers;
+
+/** The vocabulary has no tokens for the others: their markers are plain text, made alike. */
+const allMarkers: Readonly<Record<FoundKind, string>> = {
+  ...markers,
+  phone: '<phone-pii>',
+  card: '<card-pii>',
+  id: '<id-pii>',
+};
 
 /** Distinct matches by kind; their sum is the `pii_count` of Apertus. */
 export type PersonalDataCounts = Readonly<Record<PersonalDataKind, number>>;
@@ -46,23 +59,58 @@ export function replacePersonalData(
   return { document: current, counts };
 }
 
-/** The step of the pipeline. */
-export function personalDataStep(): Step {
+/** The step as Apertus has it. */
+export function personalDataStep(kinds: readonly PersonalDataKind[] = ['email', 'ip', 'iban']): Step {
   return {
     name: 'pii',
     run(document) {
-      const { document: cleaned, counts } = replacePersonalData(document);
+      const { document: cleaned, counts } = replacePersonalData(document, kinds);
       const total = counts.email + counts.ip + counts.iban;
       return { keep: total === 0 ? document : withNote(cleaned, 'pii', { ...counts }) };
     },
   };
 }
 
+/** The step with checks. The note counts what was replaced, by marker. */
+export function checkedPersonalDataStep(kinds: readonly string[], reservedAddresses: boolean): Step {
+  const scanner = new Scanner({ kinds: new Set(kinds), reservedAddresses });
+  return {
+    name: 'pii',
+    run(document) {
+      const found = scanner.scan(document.text);
+      if (found.length === 0) return { keep: document };
+      const numbers: Partial<Record<FoundKind, number>> = {};
+      for (const { kind } of found) numbers[kind] = (numbers[kind] ?? 0) + 1;
+      // In the order of the markers, not of the text.
+      const counts: Record<string, number> = {};
+      for (const kind of Object.keys(allMarkers) as FoundKind[]) if (numbers[kind]) counts[kind] = numbers[kind];
+      const edits = found.map(({ start, end, kind }) => ({ start, end, text: allMarkers[kind] }));
+      return { keep: withNote(editText(document, edits), 'pii', counts) };
+    },
+  };
+}
+
+/** Kinds of the mode `belay`. */
+export const personalDataKinds = ['email', 'ip', 'iban', 'phone', 'card', ...nationalKinds] as const;
+
 export const definition = defineStep({
   name: 'pii',
   brief: 'personal data becomes markers',
-  settings: z.strictObject({}),
-  make: () => personalDataStep(),
+  settings: z.strictObject({
+    /** Checked, or the three patterns of Apertus (arXiv 2509.14233, 3.1). */
+    mode: z.enum(['belay', 'apertus']).default('belay'),
+    /** What is replaced; null: all of the mode. */
+    kinds: z.array(z.enum(personalDataKinds)).nullable().default(null),
+    /** Private, loopback and link-local addresses name no host of the internet (IANA's special-purpose registries). */
+    reservedAddresses: z.enum(['keep', 'replace']).default('keep'),
+  }),
+  make({ mode, kinds, reservedAddresses }) {
+    if (mode === 'belay') return checkedPersonalDataStep(kinds ?? personalDataKinds, reservedAddresses === 'replace');
+    const known = (kinds ?? Object.keys(markers)).filter((kind): kind is PersonalDataKind => kind in markers);
+    const unknown = kinds?.find((kind) => !(kind in markers));
+    if (unknown === undefined) return personalDataStep(known);
+    throw new UserError(`the mode apertus has no ${unknown}`, { expected: Object.keys(markers).join(', ') });
+  },
 });
 
 /** Distinct matches of one kind in order of first appearance. */

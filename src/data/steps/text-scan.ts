@@ -35,11 +35,24 @@ const segmentUnits = 1000;
 
 let segmenter: Intl.Segmenter | undefined;
 
-/** Room for at least `length` elements, with what is in `array`. */
-function grown<T extends Uint16Array | Int32Array>(array: T, length: number): T {
-  const bigger = new (array.constructor as new (length: number) => T)(Math.max(length, array.length * 2));
+/** Room for `length` elements, with what is in `array`. */
+function grown(array: Int32Array<ArrayBuffer>, length: number): Int32Array<ArrayBuffer> {
+  const bigger = new Int32Array(length);
   bigger.set(array);
   return bigger;
+}
+
+const powers = new Int32Array(1024);
+for (let i = 0, power = 1; i < powers.length; i++, power = Math.imul(power, base)) powers[i] = power;
+
+/** `base` to the power of `units`. */
+function powerOf(units: number): number {
+  if (units < powers.length) return powers[units] as number;
+  let power = 1;
+  for (let square = base, rest = units; rest > 0; rest >>>= 1, square = Math.imul(square, square)) {
+    if (rest & 1) power = Math.imul(power, square);
+  }
+  return power;
 }
 
 class TextScan {
@@ -51,18 +64,13 @@ class TextScan {
   points = 0;
 
   words = 0;
-  /** Word i is codes[starts[i], ends[i]). */
+  /** Where each word begins in `codes`. */
   starts = new Int32Array(1 << 12);
-  ends = new Int32Array(1 << 12);
   /** The words without what is between them; word i is joined[joinedAt[i], joinedAt[i + 1]). */
   joined = new Uint16Array(1 << 16);
   joinedAt = new Int32Array(1 << 12);
-  /** Code points in the words before word i. */
-  pointsBefore = new Int32Array(1 << 12);
   /** Hash of each word. */
   hashes = new Int32Array(1 << 12);
-  /** Hash of all words before word i, joined: see `windowHash`. */
-  hashesBefore = new Int32Array(1 << 12);
   /** Words that are not of symbols alone, and their code points. */
   properWords = 0;
   properPoints = 0;
@@ -70,6 +78,10 @@ class TextScan {
   letterWords = 0;
 
   private hasWords = false;
+  /** Hash of joined[0, i): see `windowHash`. */
+  private joinedHashes = new Int32Array((1 << 16) + 1);
+  /** Code points in the words before word i, where the text has surrogate pairs. */
+  private pairedPoints = new Int32Array(1 << 12);
 
   fill(text: string): void {
     this.text = text;
@@ -77,6 +89,7 @@ class TextScan {
     if (this.codes.length < text.length) {
       this.codes = new Uint16Array(Math.max(text.length, this.codes.length * 2));
       this.joined = new Uint16Array(this.codes.length);
+      this.joinedHashes = new Int32Array(this.codes.length + 1);
     }
     Buffer.from(this.codes.buffer).write(text, 0, 'utf16le');
     this.points = this.length - this.pairs(0, this.length);
@@ -98,47 +111,127 @@ class TextScan {
     return this.points === this.length ? end - start : end - start - this.pairs(start, end);
   }
 
+  /** Code points in the words before word i. */
+  get pointsBefore(): Int32Array {
+    return this.points === this.length ? this.joinedAt : this.pairedPoints;
+  }
+
+  /** Word i. */
+  word(i: number): string {
+    const start = this.starts[i] as number;
+    return this.text.slice(start, start + (this.joinedAt[i + 1] as number) - (this.joinedAt[i] as number));
+  }
+
+  /** Hash of joined[start, end). */
+  windowHash(start: number, end: number): number {
+    const { joinedHashes } = this;
+    return ((joinedHashes[end] as number) - Math.imul(joinedHashes[start] as number, powerOf(end - start))) | 0;
+  }
+
   /** Finds the words, once. */
   findWords(): this {
     if (this.hasWords) return this;
     this.hasWords = true;
     this.words = this.properWords = this.properPoints = this.letterWords = 0;
-    this.joinedAt[0] = this.pointsBefore[0] = this.hashesBefore[0] = 0;
-    const { codes, length } = this;
-    let at = 0;
+    this.joinedAt[0] = this.pairedPoints[0] = this.joinedHashes[0] = 0;
+    for (let at = 0; at < this.length; ) at = this.oddWord(this.plainWords(at));
+    return this;
+  }
+
+  /** Adds the words from `at` on that are a plain run or one character; returns where the first other one is. */
+  private plainWords(from: number): number {
+    const { codes, joined, joinedHashes, length } = this;
+    let { starts, joinedAt, hashes } = this;
+    let { words, properWords, properPoints, letterWords } = this;
+    let to = joinedAt[words] as number;
+    let running = joinedHashes[to] as number;
+    let at = from;
     while (at < length) {
-      const code = codes[at] as number;
-      const bits = classes[code] as number;
+      let code = codes[at] as number;
+      let bits = classes[code] as number;
       if (bits & isSpace) {
         at++;
         continue;
       }
-      let end: number;
+      const begin = to;
+      const before = running;
+      const start = at;
+      let any = 0;
+      let all = isSymbol;
+      let isOdd = false;
       if (bits & isWordPart) {
-        end = this.run(at);
-      } else if ((code & 0xfc00) === 0xd800 && isPair(codes, at, length)) {
-        end = classOfPair(code, codes[at + 1] as number) & isWordPart ? this.run(at) : this.add(at, at + 2);
-      } else if (code === dot && codes[at + 1] === dot && at + 1 < length) {
-        end = at + 2;
-        while (end < length && codes[end] === dot) end++;
-        this.add(at, end);
-      } else if (
-        (code === apostrophe || code === rightQuote) &&
-        this.isWordPartAt(at + 1) &&
-        this.isWordPartBefore(at)
-      ) {
-        end = this.run(at);
+        do {
+          any |= bits;
+          all &= bits;
+          joined[to++] = code;
+          running = (Math.imul(running, base) + code + 1) | 0;
+          joinedHashes[to] = running;
+          at++;
+          if (at === length) break;
+          code = codes[at] as number;
+          bits = classes[code] as number;
+        } while (bits & isWordPart);
+        // Numbers may go on behind a dot or comma, runs behind a surrogate pair, and some are cut by Intl.Segmenter.
+        isOdd =
+          (any & isUnspaced) !== 0 || (at < length && (code === dot || code === comma || (code & 0xf800) === 0xd800));
+        if (isOdd && (code === dot || code === comma) && !(any & isUnspaced))
+          isOdd = this.isDigitAt(at + 1) && this.isDigitBefore(at);
       } else {
-        end = this.add(at, at + 1);
+        isOdd = code === dot || code === apostrophe || code === rightQuote || (code & 0xf800) === 0xd800;
+        if (isOdd && code === dot) isOdd = at + 1 < length && codes[at + 1] === dot;
+        all = bits & isSymbol;
+        joined[to++] = code;
+        running = (Math.imul(running, base) + code + 1) | 0;
+        joinedHashes[to] = running;
+        at++;
       }
-      at = end;
+      if (isOdd) {
+        at = start;
+        break;
+      }
+      if (words + 2 >= starts.length) {
+        this.grow();
+        ({ starts, joinedAt, hashes } = this);
+      }
+      starts[words] = start;
+      hashes[words] = (running - Math.imul(before, powerOf(to - begin))) | 0;
+      joinedAt[++words] = to;
+      this.pairedPoints[words] = (this.pairedPoints[words - 1] as number) + to - begin;
+      if (any & isLetter) letterWords++;
+      if (!all) {
+        properWords++;
+        properPoints += to - begin;
+      }
     }
-    return this;
+    this.words = words;
+    this.properWords = properWords;
+    this.properPoints = properPoints;
+    this.letterWords = letterWords;
+    return at;
   }
 
-  /** Hash of the words [from, to) without what is between them. */
-  windowHash(from: number, to: number, power: number): number {
-    return ((this.hashesBefore[to] as number) - Math.imul(this.hashesBefore[from] as number, power)) | 0;
+  /** Adds the word or words at `at`, whatever they are; returns their end. */
+  private oddWord(at: number): number {
+    const { codes, length } = this;
+    if (at >= length) return at;
+    const code = codes[at] as number;
+    if ((classes[code] as number) & isWordPart) return this.run(at);
+    if (isPair(codes, at, length)) {
+      return classOfPair(code, codes[at + 1] as number) & isWordPart ? this.run(at) : this.add(at, at + 2);
+    }
+    if (code === dot) {
+      let end = at + 1;
+      while (end < length && codes[end] === dot) end++;
+      return this.add(at, end);
+    }
+    const isApostrophe = code === apostrophe || code === rightQuote;
+    if (isApostrophe && this.isWordPartAt(at + 1) && this.isWordPartBefore(at)) return this.run(at);
+    return this.add(at, at + 1);
+  }
+
+  private grow(): void {
+    const room = this.starts.length * 2;
+    for (const name of ['starts', 'joinedAt', 'hashes', 'pairedPoints'] as const) this[name] = grown(this[name], room);
   }
 
   /** Adds the word or words of the run at `start`, whose first unit belongs to it in any case; returns its end. */
@@ -209,42 +302,34 @@ class TextScan {
   /** Adds the word codes[start, end); returns `end`. */
   private add(start: number, end: number): number {
     const word = this.words++;
-    if (word + 1 >= this.starts.length) {
-      for (const name of ['starts', 'ends', 'joinedAt', 'pointsBefore', 'hashes', 'hashesBefore'] as const) {
-        this[name] = grown(this[name], (word + 2) * 2);
-      }
-    }
-    const { codes, joined } = this;
-    let to = this.joinedAt[word] as number;
-    let hash = 0;
-    let power = 1;
+    if (word + 2 >= this.starts.length) this.grow();
+    const { codes, joined, joinedHashes } = this;
+    const begin = this.joinedAt[word] as number;
+    let to = begin;
+    let running = joinedHashes[to] as number;
     let pairs = 0;
     let any = 0;
     let all = isSymbol;
     for (let i = start; i < end; i++) {
       const code = codes[i] as number;
-      let bits = classes[code] as number;
-      joined[to++] = code;
-      hash = (Math.imul(hash, base) + code + 1) | 0;
-      power = Math.imul(power, base);
-      if ((code & 0xfc00) === 0xd800 && isPair(codes, i, end)) {
-        const low = codes[++i] as number;
-        joined[to++] = low;
-        hash = (Math.imul(hash, base) + low + 1) | 0;
-        power = Math.imul(power, base);
-        bits = classOfPair(code, low);
+      if (isPair(codes, i, end)) {
+        const bits = classOfPair(code, codes[i + 1] as number);
+        any |= bits;
+        all &= bits;
         pairs++;
+      } else if (i === start || !isPair(codes, i - 1, end)) {
+        any |= classes[code] as number;
+        all &= classes[code] as number;
       }
-      any |= bits;
-      all &= bits;
+      joined[to++] = code;
+      running = (Math.imul(running, base) + code + 1) | 0;
+      joinedHashes[to] = running;
     }
     const points = end - start - pairs;
     this.starts[word] = start;
-    this.ends[word] = end;
     this.joinedAt[word + 1] = to;
-    this.hashes[word] = hash;
-    this.hashesBefore[word + 1] = (Math.imul(this.hashesBefore[word] as number, power) + hash) | 0;
-    this.pointsBefore[word + 1] = (this.pointsBefore[word] as number) + points;
+    this.hashes[word] = this.windowHash(begin, to);
+    this.pairedPoints[word + 1] = (this.pairedPoints[word] as number) + points;
     if (any & isLetter) this.letterWords++;
     if (!all) {
       this.properWords++;
@@ -255,19 +340,6 @@ class TextScan {
 }
 
 export type { TextScan };
-
-const powers = new Int32Array(1024);
-for (let i = 0, power = 1; i < powers.length; i++, power = Math.imul(power, base)) powers[i] = power;
-
-/** What `windowHash` needs of a window of `units` joined units. */
-export function powerOf(units: number): number {
-  if (units < powers.length) return powers[units] as number;
-  let power = 1;
-  for (let square = base, rest = units; rest > 0; rest >>>= 1, square = Math.imul(square, square)) {
-    if (rest & 1) power = Math.imul(power, square);
-  }
-  return power;
-}
 
 /** The hash that a word of these units has. */
 export function wordHash(text: string): number {
