@@ -27,7 +27,7 @@ import { Random } from '../src/base/rng.ts';
 import { packageRoot } from '../src/base/version.ts';
 import type { Step } from '../src/data/step.ts';
 import { makeStep } from '../src/data/steps.ts';
-import { readDebianTexts } from './debian-texts.ts';
+import { changed, readDebianTexts } from './debian-texts.ts';
 
 const chain: readonly (readonly [string, object])[] = [
   ['gopher-repetition', {}],
@@ -110,20 +110,6 @@ async function start(command: string, args: readonly string[]): Promise<Side> {
     },
     end: () => void child.stdin.end(),
   };
-}
-
-/** A text that is new to both sides: a tenth of its words from elsewhere in it, paragraphs in another order, some planted. */
-function changed(text: string, random: Random): string {
-  const paragraphs = random.shuffle(text.split('\n\n'));
-  const words = text.split(/\s+/);
-  const out = paragraphs.map((paragraph) =>
-    paragraph.replace(/\S+/g, (word) => (random.real() < 0.1 ? random.pick(words) : word)),
-  );
-  if (random.real() < 0.1) out.push(out[0] as string);
-  if (random.real() < 0.1) out.push('This page uses cookies, as the privacy policy says.');
-  if (random.real() < 0.2)
-    out.push(`Write to name${random.integer(1000)}@mail.example or 192.0.2.${random.integer(256)}.`);
-  return out.join(random.real() < 0.5 ? '\n\n' : '\n');
 }
 
 const shown = (value: number): string => value.toPrecision(3);

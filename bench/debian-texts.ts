@@ -1,8 +1,9 @@
-// Debian's HTML pages as texts, for benches of the data room.
+// Debian's HTML pages as texts, and changed ones in any number, for benches of the data room.
 //
 // Does not: fetch them; `belay data get debian` does.
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Random } from '../src/base/rng.ts';
 import { extractHtml } from '../src/data/readers/html.ts';
 
 const unspaced = /^(?:zh|ja|th|km|lo|my|bo|dz)/;
@@ -27,4 +28,18 @@ export function readDebianTexts(folder: string): string[] {
   }
   if (texts.length === 0) throw new Error(`${folder} has no Debian documents; fill it with: belay data get debian`);
   return texts;
+}
+
+/** A text that is new to every side: a tenth of its words from elsewhere in it, paragraphs in another order, some planted. */
+export function changed(text: string, random: Random): string {
+  const paragraphs = random.shuffle(text.split('\n\n'));
+  const words = text.split(/\s+/);
+  const out = paragraphs.map((paragraph) =>
+    paragraph.replace(/\S+/g, (word) => (random.real() < 0.1 ? random.pick(words) : word)),
+  );
+  if (random.real() < 0.1) out.push(out[0] as string);
+  if (random.real() < 0.1) out.push('This page uses cookies, as the privacy policy says.');
+  if (random.real() < 0.2)
+    out.push(`Write to name${random.integer(1000)}@mail.example or 192.0.2.${random.integer(256)}.`);
+  return out.join(random.real() < 0.5 ? '\n\n' : '\n');
 }

@@ -10,62 +10,22 @@
 //
 // Does not: compare with another loader; PyTorch's and Megatron's read through memory maps, which no such limit counts.
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { packageRoot } from '../src/base/version.ts';
 import type { LoaderMeasurements, Waits } from './loader-worker.ts';
+import { enter, makeMemoryLimit, type MemoryLimit, peakOf, removeMemoryLimit } from './memory-limit.ts';
 
 const limitBytes = 2 ** 30;
 
-/** A control group for memory below our own, or why there is none. */
-interface Limit {
-  readonly folder: string | undefined;
-  readonly words: string;
-}
-
-function makeLimit(): Limit {
-  const name = `belay-loader-${process.pid}`;
-  const lines = readFileSync('/proc/self/cgroup', 'utf8').trim().split('\n');
-  const ofMemory = lines.map((line) => line.split(':')).find(([, controllers = '']) => controllers === 'memory');
-  const places = ofMemory
-    ? [{ folder: join('/sys/fs/cgroup/memory', ofMemory[2] ?? '', name), file: 'memory.limit_in_bytes' }]
-    : [{ folder: join('/sys/fs/cgroup', lines[0]?.split(':')[2] ?? '', name), file: 'memory.max' }];
-  for (const { folder, file } of places) {
-    try {
-      mkdirSync(folder);
-      writeFileSync(join(folder, file), String(limitBytes));
-      return { folder, words: 'control group of 1 GiB, the pages of files included' };
-    } catch {
-      try {
-        rmdirSync(folder);
-      } catch {
-        // It was never there.
-      }
-    }
-  }
-  return { folder: undefined, words: 'no control group could be made; only the peak of resident memory was checked' };
-}
-
-/** The most the group held, of everything. */
-function peakOf(folder: string): number | undefined {
-  for (const file of ['memory.max_usage_in_bytes', 'memory.peak']) {
-    try {
-      return Number(readFileSync(join(folder, file), 'utf8'));
-    } catch {
-      // The other version of control groups.
-    }
-  }
-  return undefined;
-}
-
-async function measure(dir: string, gigabytes: number, limit: Limit): Promise<LoaderMeasurements> {
+async function measure(dir: string, gigabytes: number, limit: MemoryLimit): Promise<LoaderMeasurements> {
   const worker = join(packageRoot, 'dist', 'bench', 'loader-worker.js');
   const child = spawn(process.execPath, ['--max-old-space-size=256', worker, dir, String(gigabytes)], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
-  if (limit.folder) writeFileSync(join(limit.folder, 'cgroup.procs'), String(child.pid));
+  enter(limit, child.pid as number);
   let output = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => void (output += text));
   // It begins once it is in the group.
@@ -91,16 +51,16 @@ if (free < gigabytes + 2) {
   throw new Error(`${values.dir} has ${free.toFixed(1)} GB free; --gigabytes ${gigabytes} needs 2 GB more than that`);
 }
 const dir = mkdtempSync(join(values.dir, 'belay-loader-'));
-const limit = makeLimit();
+const limit = makeMemoryLimit(`belay-loader-${process.pid}`, limitBytes);
 const load = loadavg()[0] as number;
 let result: LoaderMeasurements;
 let peakOfGroup: number | undefined;
 try {
   result = await measure(dir, gigabytes, limit);
-  peakOfGroup = limit.folder === undefined ? undefined : peakOf(limit.folder);
+  peakOfGroup = peakOf(limit);
 } finally {
   rmSync(dir, { recursive: true, force: true });
-  if (limit.folder) rmdirSync(limit.folder);
+  removeMemoryLimit(limit);
 }
 
 const ms = (seconds: number): string => `${(1000 * seconds).toPrecision(3)} ms`;

@@ -446,7 +446,7 @@ export const recipeSchema = z.strictObject({
   data: dataSchema.optional(),
   tokenizer: tokenizerSchema.optional(),
   tokens: tokensSchema.optional(),
-  model: modelSchema,
+  model: modelSchema.optional(),
   pretrain: pretrainSchema.optional(),
   sft: sftSchema.optional(),
   evaluate: evaluateSchema.optional(),
@@ -460,8 +460,11 @@ export const recipeSchema = z.strictObject({
 /** A recipe as people write it: what has a default may be left out. */
 export type RecipeInput = z.input<typeof recipeSchema>;
 /** A recipe with every default filled in. */
-export type Recipe = z.output<typeof recipeSchema>;
-export type ModelRecipe = Recipe['model'];
+export type Recipe = Omit<z.output<typeof recipeSchema>, 'model'> & {
+  /** Asking a recipe for a corpus alone, which has none, is answered with what to do. */
+  readonly model: ModelRecipe;
+};
+export type ModelRecipe = z.output<typeof modelSchema>;
 export type DataRecipe = NonNullable<Recipe['data']>;
 export type PretrainRecipe = NonNullable<Recipe['pretrain']>;
 export type PhaseRecipe = PretrainRecipe['phases'][number];
@@ -483,13 +486,34 @@ export function defineRecipe(recipe: RecipeInput): RecipeInput {
 export function parseRecipe(value: unknown, where: string): Recipe {
   const parsed = recipeSchema.safeParse(value);
   if (parsed.success) {
-    checkShapes(parsed.data, where);
-    return parsed.data;
+    const recipe = withModel(parsed.data, where);
+    checkShapes(recipe, where);
+    return recipe;
   }
   const lines = parsed.error.issues.flatMap((issue) => describeIssue(issue));
   throw new UserError(`the recipe ${where} is not valid`, {
     found: lines.join('\n            '),
     next: 'the keys and their defaults are in docs/recipes.md',
+  });
+}
+
+/** Parts that stand for a model; without them a recipe is for a corpus and may go without one. */
+const partsOfModels = ['pretrain', 'sft', 'evaluate', 'memorisation', 'release', 'megatron'] as const;
+
+function withModel(parsed: z.output<typeof recipeSchema>, where: string): Recipe {
+  if (parsed.model) return { ...parsed, model: parsed.model };
+  const part = partsOfModels.find((each) => parsed[each] !== undefined);
+  const missing = (): UserError =>
+    new UserError(`the recipe ${where} describes no model`, {
+      found: part === undefined ? 'parts for a corpus alone' : `${part}, which needs one`,
+      expected: 'model: { layers, hidden, intermediate, heads, kvHeads, headDim, vocabularySize }',
+    });
+  if (part !== undefined) throw missing();
+  // Not enumerable: a saved recipe has no model either.
+  return Object.defineProperty(parsed as Recipe, 'model', {
+    get: () => {
+      throw missing();
+    },
   });
 }
 
@@ -573,7 +597,8 @@ function assign(recipe: Record<string, unknown>, assignment: string): void {
 }
 
 function checkShapes(recipe: Recipe, where: string): void {
-  const models = [recipe.model, ...(recipe.memorisation ? [recipe.memorisation.model] : [])];
+  const hasModel = Object.keys(recipe).includes('model');
+  const models = [...(hasModel ? [recipe.model] : []), ...(recipe.memorisation ? [recipe.memorisation.model] : [])];
   for (const model of models) {
     const fail = (what: string, found: string, expected: string): never => {
       throw new UserError(`the recipe ${where} describes a model that cannot be built: ${what}`, { found, expected });
@@ -587,7 +612,7 @@ function checkShapes(recipe: Recipe, where: string): void {
     }
     if (model.headDim % 2 !== 0) fail('RoPE turns pairs', `headDim ${model.headDim}`, 'an even headDim');
   }
-  if (recipe.tokenizer && recipe.tokenizer.vocabularySize > recipe.model.vocabularySize) {
+  if (hasModel && recipe.tokenizer && recipe.tokenizer.vocabularySize > recipe.model.vocabularySize) {
     throw new UserError(`the recipe ${where} has more tokens than the model can tell apart`, {
       found: `tokenizer.vocabularySize ${recipe.tokenizer.vocabularySize}, model.vocabularySize ${recipe.model.vocabularySize}`,
       expected: 'a tokenizer of at most the size of the model',

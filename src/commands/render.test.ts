@@ -120,7 +120,7 @@ test('the page says what every argument follows from', async () => {
   for (const launch of Object.values(published.launches)) rendered.push(...(await render(launch)).arguments);
   const unusual = recipe((input) => ({
     ...input,
-    model: { ...input.model, headDim: 8, rmsNormEps: 1e-6, activation: 'swiglu' },
+    model: { ...input.model!, headDim: 8, rmsNormEps: 1e-6, activation: 'swiglu' },
     pretrain: {
       ...input.pretrain!,
       initialLearningRate: 1e-5,
@@ -129,7 +129,7 @@ test('the page says what every argument follows from', async () => {
   }));
   rendered.push(...renderMegatron(unusual).arguments);
   rendered.push(
-    ...renderMegatron(recipe((input) => ({ ...input, model: { ...input.model, activation: 'relu2' } }))).arguments,
+    ...renderMegatron(recipe((input) => ({ ...input, model: { ...input.model!, activation: 'relu2' } }))).arguments,
   );
   const found = new Map<string, Set<string>>();
   for (const { flag, from } of rendered) found.set(from, (found.get(from) ?? new Set()).add(flag));
@@ -281,7 +281,7 @@ test('what Megatron cannot follow is refused', () => {
   const scaled = recipe((input) => ({
     ...input,
     model: {
-      ...input.model,
+      ...input.model!,
       ropeScaling: { factor: 8, lowFreqFactor: 1, highFreqFactor: 4, originalMaxPositions: 4096 },
     },
   }));
