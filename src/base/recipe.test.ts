@@ -52,5 +52,8 @@ test('a recipe for a corpus alone needs no model, and says so when asked for one
   const corpus = parseRecipe({ name: 'corpus', data: { source: { kind: 'jsonl', paths: ['in'] } } }, 'corpus.json');
   assert.throws(() => corpus.model, /the recipe corpus\.json describes no model[\s\S]*parts for a corpus alone/);
   assert.ok(!('model' in (JSON.parse(JSON.stringify(corpus)) as object)));
-  assert.throws(() => parseRecipe({ name: 'x', pretrain: { steps: 1, peakLearningRate: 1e-3 } }, 'x'), /pretrain, which needs one/);
+  assert.throws(
+    () => parseRecipe({ name: 'x', pretrain: { steps: 1, peakLearningRate: 1e-3 } }, 'x'),
+    /pretrain, which needs one/,
+  );
 });

@@ -6,7 +6,7 @@
 //
 // Does not: train (train.ts), and reads supervised models only.
 import { readFileSync } from 'node:fs';
-import { type Hashing, labelPrefix, Ngrams } from './ngrams.ts';
+import { endOfLine, fnv, fnvStart, fnvStep, type Hashing, isSpace, labelPrefix, Ngrams } from './ngrams.ts';
 
 /** FASTTEXT_FILEFORMAT_MAGIC_INT32 */
 export const magic = 793712314;
@@ -48,8 +48,8 @@ export function readFastTextModel(path: string): FastTextModel {
   if (!(loss in lossNames) || loss === 2) throw new Error(`${path}: loss ${loss} cannot be predicted from`);
   const { labels, counts, ngrams } = readDictionary(input, { wordNgrams, bucket, minn, maxn });
   const quantised = input.bool();
-  const rows = quantised ? new QuantisedMatrix(input) : new DenseMatrix(input);
-  const output = input.bool() && quantised ? new QuantisedMatrix(input) : new DenseMatrix(input);
+  const rows = quantised ? quantisedMatrix(input) : denseMatrix(input);
+  const output = input.bool() && quantised ? quantisedMatrix(input) : denseMatrix(input);
   const tree = loss === 1 ? buildTree(counts) : undefined;
   const sums = new TokenSums(ngrams, rows, dimension);
 
@@ -108,71 +108,131 @@ function readDictionary(
 }
 
 /**
- * Sums of rows by token. Texts repeat their words, so a token's rows are summed once and kept; what is kept never
- * changes a sum.
+ * Sums of rows by token. Texts repeat their words, so a token's rows are summed once and kept, found again by the hash of
+ * its bytes. What is kept never changes a sum.
  */
 class TokenSums {
   private readonly ngrams: Ngrams;
   private readonly rows: Matrix;
   private readonly dimension: number;
-  /** Places of tokens in `kept` and `counts`. */
-  private readonly places = new Map<string, number>();
-  private kept: Float32Array;
-  private readonly counts: Int32Array;
-  private readonly scratch: Float32Array;
+  /** Open addressing: place of a token, -1 where free. */
+  private readonly table = new Int32Array(4 * maxKept).fill(-1);
+  /** By place: hash, begin of its bytes, number of its rows, and their sum. The last place is for what is not kept. */
+  private readonly hashes = new Int32Array(maxKept);
+  private readonly starts = new Int32Array(maxKept + 1);
+  private readonly counts = new Int32Array(maxKept + 1);
+  private sums: Float32Array;
+  private tokens: Uint8Array = new Uint8Array(1 << 16);
+  private kept = 0;
+  private bytes = Buffer.alloc(1 << 16);
 
   constructor(ngrams: Ngrams, rows: Matrix, dimension: number) {
     this.ngrams = ngrams;
     this.rows = rows;
     this.dimension = dimension;
-    this.kept = new Float32Array(1024 * dimension);
-    this.counts = new Int32Array(maxKept);
-    this.scratch = new Float32Array(dimension);
+    this.sums = new Float32Array(1024 * dimension);
   }
 
   /** into += rows of the text; answers how many they are. */
   add(into: Float32Array, text: string): number {
-    const { dimension } = this;
-    let count = 0;
+    if (this.bytes.length < 3 * text.length + endOfLine.length) this.bytes = Buffer.alloc(6 * text.length + 64);
+    const { bytes, dimension, ngrams } = this;
+    const length = bytes.write(text, 0, 'utf8');
     const hashes: number[] = [];
-    this.ngrams.eachToken(text, (token) => {
-      const place = this.placeOf(token);
-      const { kept } = this;
-      const at = place * dimension;
-      for (let i = 0; i < dimension; i++) into[i] = (into[i] as number) + (kept[at + i] as number);
+    let count = 0;
+    const take = (start: number, end: number, hash: number): void => {
+      const place = this.placeOf(start, end, hash);
+      if (place < 0) return;
+      const { sums } = this;
+      for (let i = 0, from = place * dimension; i < dimension; i++) {
+        into[i] = (into[i] as number) + (sums[from + i] as number);
+      }
       count += this.counts[place] as number;
-      if (this.ngrams.wordNgrams > 1) hashes.push(this.ngrams.hashOf(token));
-    });
-    for (const row of this.ngrams.rowsOfWords(hashes)) {
-      this.rows.addRow(into, row);
+      if (ngrams.wordNgrams > 1) hashes.push(hash >>> 0);
+    };
+    let isEnded = false;
+    for (let i = 0, start = 0, hash = fnvStart; i <= length && !isEnded; i++) {
+      const byte = i < length ? (bytes[i] as number) : 0;
+      if (!isSpace(byte)) {
+        hash = fnvStep(hash, byte);
+        continue;
+      }
+      if (i > start) {
+        take(start, i, hash);
+        // What stands behind a written end is another line.
+        isEnded = i - start === endOfLine.length && bytes.toString('latin1', start, i) === endOfLine;
+      }
+      start = i + 1;
+      hash = fnvStart;
+    }
+    if (!isEnded) {
+      bytes.write(endOfLine, length, 'latin1');
+      take(length, length + endOfLine.length, fnv(endOfLine));
+    }
+    for (const row of ngrams.rowsOfWords(hashes)) {
+      addRow(into, this.rows, row);
       count++;
     }
     return count;
   }
 
-  private placeOf(token: string): number {
-    const known = this.places.get(token);
-    if (known !== undefined) return known;
-    const { dimension, scratch } = this;
-    const rows = this.ngrams.rowsOfToken(token);
-    scratch.fill(0);
-    for (const row of rows) this.rows.addRow(scratch, row);
-    if (this.places.size >= maxKept - 1) this.places.clear();
-    // A token that hardly comes again takes a place that is overwritten.
-    const place = token.length <= 64 ? this.places.size + 1 : 0;
-    if (place > 0) this.places.set(token, place);
-    if ((place + 1) * dimension > this.kept.length) {
-      const larger = new Float32Array(2 * this.kept.length);
-      larger.set(this.kept);
-      this.kept = larger;
+  /** Place of a token's sum; -1: the token is passed over. */
+  private placeOf(start: number, end: number, hash: number): number {
+    const { bytes, table } = this;
+    const mask = table.length - 1;
+    let slot = Math.imul(hash, 0x9e3779b1) >>> 13;
+    for (slot &= mask; (table[slot] as number) >= 0; slot = (slot + 1) & mask) {
+      const place = table[slot] as number;
+      if (this.hashes[place] === hash && this.isToken(place, start, end)) return place;
     }
-    this.kept.set(scratch, place * dimension);
+    const token = bytes.toString('latin1', start, end);
+    if (this.ngrams.isPassedOver(token)) return -1;
+    if (end - start > longestKept) return this.sum(token, maxKept);
+    if (this.kept === maxKept) {
+      table.fill(-1);
+      this.kept = 0;
+      return this.placeOf(start, end, hash);
+    }
+    const place = this.kept++;
+    const at = this.starts[place] as number;
+    if (at + longestKept > this.tokens.length) this.tokens = grown(this.tokens, new Uint8Array(2 * this.tokens.length));
+    for (let i = start; i < end; i++) this.tokens[at + i - start] = bytes[i] as number;
+    this.starts[place + 1] = at + end - start;
+    this.hashes[place] = hash;
+    table[slot] = place;
+    return this.sum(token, place);
+  }
+
+  private isToken(place: number, start: number, end: number): boolean {
+    const { bytes, tokens } = this;
+    const at = this.starts[place] as number;
+    if ((this.starts[place + 1] as number) - at !== end - start) return false;
+    for (let i = 0; i < end - start; i++) if (tokens[at + i] !== bytes[start + i]) return false;
+    return true;
+  }
+
+  private sum(token: string, place: number): number {
+    const { dimension } = this;
+    const from = place * dimension;
+    if (from + dimension > this.sums.length) {
+      this.sums = grown(this.sums, new Float32Array(Math.max(2 * this.sums.length, from + dimension)));
+    }
+    const sum = this.sums.subarray(from, from + dimension).fill(0);
+    const rows = this.ngrams.rowsOfToken(token);
+    for (const row of rows) addRow(sum, this.rows, row);
     this.counts[place] = rows.length;
     return place;
   }
 }
 
+/** Tokens whose sums are kept, and how long the longest one is, in bytes. */
 const maxKept = 1 << 17;
+const longestKept = 64;
+
+function grown<T extends Uint8Array | Float32Array>(from: T, to: T): T {
+  to.set(from);
+  return to;
+}
 
 /** Little-endian fields one after the other. */
 class Input {
@@ -213,7 +273,10 @@ class Input {
 
   floats(count: number): Float32Array {
     const bytes = this.take(4 * count);
-    return Float32Array.from({ length: count }, (_, i) => bytes.readFloatLE(4 * i));
+    // A copy, since the place in the file need not be a multiple of four; every machine that runs this is little-endian.
+    const copy = new Uint8Array(bytes.length);
+    copy.set(bytes);
+    return new Float32Array(copy.buffer);
   }
 
   /** Bytes up to a zero, one character per byte. */
@@ -225,87 +288,69 @@ class Input {
   }
 }
 
+/** Rows one after the other. */
 interface Matrix {
-  /** into += row. */
-  addRow(into: Float32Array, row: number): void;
+  readonly columns: number;
+  readonly data: Float32Array;
 }
 
-class DenseMatrix implements Matrix {
-  private readonly columns: number;
-  private readonly data: Float32Array;
-
-  constructor(input: Input) {
-    const rows = input.int64();
-    this.columns = input.int64();
-    this.data = input.floats(rows * this.columns);
-  }
-
-  addRow(into: Float32Array, row: number): void {
-    const at = row * this.columns;
-    for (let i = 0; i < this.columns; i++) into[i] = (into[i] as number) + (this.data[at + i] as number);
-  }
+function denseMatrix(input: Input): Matrix {
+  const rows = input.int64();
+  const columns = input.int64();
+  return { columns, data: input.floats(rows * columns) };
 }
 
-/** Each row is cut into pieces, each piece is one of 256 centroids; the norm of a row may be quantised apart. */
-class QuantisedMatrix implements Matrix {
-  private readonly codes: Buffer;
-  private readonly pieces: ProductQuantiser;
-  private readonly normCodes: Buffer | undefined;
-  private readonly norms: ProductQuantiser | undefined;
-
-  constructor(input: Input) {
-    const hasNorms = input.bool();
-    const rows = input.int64();
-    input.skip(8);
-    this.codes = input.take(input.int32());
-    this.pieces = new ProductQuantiser(input);
-    if (hasNorms) {
-      this.normCodes = input.take(rows);
-      this.norms = new ProductQuantiser(input);
+/**
+ * Each row is cut into pieces, each piece is one of 256 centroids; the norm of a row may be quantised apart. Written out
+ * here: files are quantised to be small to send, and adding up rows is most of the work.
+ */
+function quantisedMatrix(input: Input): Matrix {
+  const hasNorms = input.bool();
+  const rows = input.int64();
+  const columns = input.int64();
+  const codes = input.take(input.int32());
+  const pieces = readQuantiser(input);
+  const normCodes = hasNorms ? input.take(rows) : undefined;
+  const norms = hasNorms ? readQuantiser(input) : undefined;
+  const { numPieces, width, lastWidth, centroids } = pieces;
+  if (codes.length !== rows * numPieces) throw new Error('the fastText model has codes of another size');
+  const data = new Float32Array(rows * columns);
+  for (let row = 0; row < rows; row++) {
+    const scale = norms && normCodes ? (norms.centroids[(normCodes[row] as number) * norms.lastWidth] as number) : 1;
+    for (let piece = 0; piece < numPieces; piece++) {
+      const last = piece === numPieces - 1;
+      const code = codes[row * numPieces + piece] as number;
+      const from = piece * 256 * width + code * (last ? lastWidth : width);
+      const to = row * columns + piece * width;
+      for (let i = 0; i < (last ? lastWidth : width); i++) data[to + i] = scale * (centroids[from + i] as number);
     }
   }
-
-  addRow(into: Float32Array, row: number): void {
-    const norm = this.norms && this.normCodes ? this.norms.first(this.normCodes[row] as number) : 1;
-    this.pieces.add(into, this.codes, row, norm);
-  }
+  return { columns, data };
 }
 
-class ProductQuantiser {
-  private readonly numPieces: number;
-  private readonly width: number;
-  private readonly lastWidth: number;
-  private readonly centroids: Float32Array;
-
-  constructor(input: Input) {
-    const dimension = input.int32();
-    this.numPieces = input.int32();
-    this.width = input.int32();
-    this.lastWidth = input.int32();
-    this.centroids = input.floats(dimension * 256);
-  }
-
-  first(code: number): number {
-    return this.centroids[code * this.lastWidth] as number;
-  }
-
-  add(into: Float32Array, codes: Buffer, row: number, scale: number): void {
-    for (let piece = 0; piece < this.numPieces; piece++) {
-      const width = piece === this.numPieces - 1 ? this.lastWidth : this.width;
-      const from = piece * 256 * this.width + (codes[this.numPieces * row + piece] as number) * width;
-      const to = piece * this.width;
-      for (let i = 0; i < width; i++) {
-        into[to + i] = (into[to + i] as number) + Math.fround(scale * (this.centroids[from + i] as number));
-      }
-    }
-  }
+interface Quantiser {
+  readonly numPieces: number;
+  readonly width: number;
+  readonly lastWidth: number;
+  readonly centroids: Float32Array;
 }
 
-function dot(matrix: Matrix, row: number, vector: Float32Array): number {
-  const values = new Float32Array(vector.length);
-  matrix.addRow(values, row);
+function readQuantiser(input: Input): Quantiser {
+  const dimension = input.int32();
+  const numPieces = input.int32();
+  const width = input.int32();
+  const lastWidth = input.int32();
+  return { numPieces, width, lastWidth, centroids: input.floats(dimension * 256) };
+}
+
+/** into += row. */
+function addRow(into: Float32Array, { columns, data }: Matrix, row: number): void {
+  for (let i = 0, from = row * columns; i < columns; i++) into[i] = (into[i] as number) + (data[from + i] as number);
+}
+
+function dot({ columns, data }: Matrix, row: number, vector: Float32Array): number {
   let sum = 0;
-  for (let i = 0; i < vector.length; i++) sum += (values[i] as number) * (vector[i] as number);
+  for (let i = 0, from = row * columns; i < columns; i++) sum += (data[from + i] as number) * (vector[i] as number);
   return sum;
 }
 
