@@ -21,7 +21,9 @@ import { definition as minhashDedup } from './steps/minhash-dedup.ts';
 import { definition as optOut } from './steps/opt-out.ts';
 import { definition as parallel } from './steps/parallel.ts';
 import { definition as pii } from './steps/pii.ts';
+import { definition as sample } from './steps/sample.ts';
 import { definition as substringDedup } from './steps/substring-dedup.ts';
+import { definition as topShare } from './steps/top-share.ts';
 import { definition as unicode } from './steps/unicode.ts';
 
 /** By name. */
@@ -43,7 +45,9 @@ export const stepDefinitions: readonly StepDefinition[] = [
   optOut,
   parallel,
   pii,
+  sample,
   substringDedup,
+  topShare,
   unicode,
 ];
 
