@@ -1,8 +1,8 @@
 // The front door: the verbs, which file each one lives in, and what becomes of an error.
 //
 // Only the asked verb's file is loaded, so that `belay --help` answers at once. A verb exports `command`, made with
-// stricli; its flags, its help and its example live there. Two kinds of failure: a UserError prints its message and
-// exits with 2 (or, where a rank was lost, 74); anything else is our bug and prints its stack (exit 1). A run that saved
+// stricli; its flags, its help and its example live there. Two kinds of failure: a UserError, and what the system refuses,
+// print a message and exit with 2 (or, where a rank was lost, 74); anything else is our bug and prints its stack (exit 1). A run that saved
 // and stopped exits with 75.
 //
 // Does not: do any work; commands/ does.
@@ -145,14 +145,22 @@ async function runVerb(
   return code === ExitCode.InvalidArgument || code === ExitCode.UnknownCommand ? exitCodes.user : exitCodes.bug;
 }
 
+/** What a system refuses for reasons of its own: no room, no rights. */
+const refusals: readonly unknown[] = ['ENOSPC', 'EDQUOT', 'EACCES', 'EPERM', 'EROFS', 'EMFILE', 'ENFILE', 'EIO'];
+
+function isRefusal(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && 'syscall' in error && refusals.includes((error as NodeJS.ErrnoException).code);
+}
+
 function exitCodeOf(error: unknown): number {
   if (error instanceof UserError) return error.exitCode;
+  if (isRefusal(error)) return exitCodes.user;
   if (error instanceof Paused) return exitCodes.paused;
   return exitCodes.bug;
 }
 
 function errorMessage(error: unknown): string {
-  if (error instanceof UserError) return `belay: ${error.message}`;
+  if (error instanceof UserError || isRefusal(error)) return `belay: ${error.message}`;
   if (error instanceof Paused) return error.message;
   const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return `belay ${version}: this is a bug, please report it with the lines below and the command you typed\n${stack}`;
@@ -185,8 +193,9 @@ EXIT CODES
 
 // `belay trace ... | head` closes our output early; that is no failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
-  process.exit(exitCodes.finished);
+  if (error.code === 'EPIPE') process.exit(exitCodes.finished);
+  process.stderr.write(`${errorMessage(error)}\n`);
+  process.exit(exitCodeOf(error));
 });
 
 try {

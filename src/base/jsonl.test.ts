@@ -8,7 +8,7 @@ import { gzipSync } from 'node:zlib';
 import { openFiles } from '../../test/open-files.ts';
 import type { Damage } from './chunk-source.ts';
 import { UserError } from './errors.ts';
-import { type BadLine, DamagedFile, readJsonl, tooLong } from './jsonl.ts';
+import { type BadLine, DamagedFile, readJsonl, readJsonlLines, tooLong } from './jsonl.ts';
 import { Random } from './rng.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'belay-jsonl-'));
@@ -23,6 +23,21 @@ async function all(path: string, onBad?: (bad: BadLine) => void): Promise<unknow
   const values: unknown[] = [];
   for await (const value of readJsonl(path, onBad)) values.push(value);
   return values;
+}
+
+/** What a file holds: values, bad lines, damage. */
+async function sorted(path: string, maxLineBytes?: number) {
+  const found = {
+    values: [] as unknown[],
+    bad: [] as (readonly [line: number, reason: string])[],
+    damage: [] as Damage[],
+  };
+  for await (const item of readJsonlLines<unknown>(path, maxLineBytes)) {
+    if ('mark' in item) found.damage.push(item);
+    else if (item.bad === undefined) found.values.push(item.value);
+    else found.bad.push([item.line, item.bad]);
+  }
+  return found;
 }
 
 /** Lines that do not compress, so that the file is read in many pieces. */
@@ -88,15 +103,13 @@ test('a line over the limit is skipped as it comes, and costs no memory', async 
   const member = gzipSync(Buffer.alloc(1 << 27, 'a'));
   const pieces = [gzipSync('{"a":1}\n'), ...Array.from({ length: 8 }, () => member), gzipSync('\n{"a":2}')];
   writeFileSync(path, Buffer.concat(pieces));
-  const bad: BadLine[] = [];
-  const values: unknown[] = [];
   let peak = 0;
   const before = process.memoryUsage().rss;
   const timer = setInterval(() => (peak = Math.max(peak, process.memoryUsage().rss - before)), 5);
-  for await (const value of readJsonl(path, (line) => bad.push(line), { maxLineBytes: 1 << 20 })) values.push(value);
+  const { values, bad } = await sorted(path, 1 << 20);
   clearInterval(timer);
   assert.deepEqual(values, [{ a: 1 }, { a: 2 }]);
-  assert.deepEqual(bad, [{ path, line: 2, reason: tooLong }]);
+  assert.deepEqual(bad, [[2, tooLong]]);
   assert.ok(peak < 300e6, `${Math.round(peak / 1e6)} MB`);
 });
 
@@ -107,20 +120,16 @@ test('behind damage, reading goes on at the next member', async () => {
   const middle = members[1] as Buffer;
   middle[200] = (middle[200] as number) ^ 255;
   const path = file('members.jsonl.gz', Buffer.concat([...members, gzipSync('}\n')]));
-  const damage: Damage[] = [];
-  const bad: BadLine[] = [];
-  const options = { onDamage: (found: Damage) => damage.push(found) };
-  const values: { readonly a: number }[] = [];
-  for await (const value of readJsonl<{ a: number }>(path, (line) => bad.push(line), options)) values.push(value);
+  const { values, bad, damage } = await sorted(path);
   // The second line of the first member ends in the damaged one; that of the third goes over into the fourth.
   assert.deepEqual(
-    values.map(({ a }) => a),
+    values.map((value) => (value as { readonly a: number }).a),
     [1, 3, 3],
   );
   assert.equal(damage.length, 1);
   assert.equal(damage[0]?.offset, members[0]?.length);
   assert.deepEqual(
-    bad.map(({ line }) => line),
+    bad.map(([line]) => line),
     [2],
   );
 });
@@ -152,11 +161,8 @@ test('a byte order mark, line ends of Windows, wrong encodings and bombs of brac
 test('a file that ends within the first bytes of a member is read to its end', async () => {
   const whole = gzipSync('{"a":1}\n');
   for (let cut = 1; cut < 20; cut++) {
-    const damage: Damage[] = [];
-    const values: unknown[] = [];
     const path = file('cut-header.jsonl.gz', Buffer.concat([whole, whole.subarray(0, cut)]));
-    const options = { onDamage: (found: Damage) => damage.push(found) };
-    for await (const value of readJsonl(path, undefined, options)) values.push(value);
+    const { values, damage } = await sorted(path);
     assert.deepEqual(values[0], { a: 1 });
     assert.equal(damage.length, 1);
   }

@@ -31,60 +31,83 @@ export interface BadLine {
   readonly reason: string;
 }
 
-export interface JsonlOptions {
-  /** Lines of more bytes are bad ones (default: 1 GiB, more than a string can hold). */
-  readonly maxLineBytes?: number;
-  /** Told of each damaged part of a compressed file; the lines of whole parts after it are read. Without it damage is an error. */
-  readonly onDamage?: (damage: Damage) => void;
+/** A line of a file: its value, or why it has none. */
+export interface JsonlLine<T> {
+  /** From 1. */
+  readonly line: number;
+  readonly value?: T;
+  readonly bad?: string;
 }
 
 /**
  * The values of a .jsonl, .jsonl.gz or .jsonl.zst file, one by one. A file that cannot be read is a UserError; so is,
  * without `onBad`, a bad line.
  */
-export async function* readJsonl<T>(
-  path: string,
-  onBad?: (bad: BadLine) => void,
-  options: JsonlOptions = {},
-): AsyncGenerator<T> {
-  let line = 0;
-  for await (const lines of boundedLines(path, options)) {
-    for (const bytes of lines) {
-      line++;
-      const from = line === 1 && bytes !== undefined && startsWithMark(bytes) ? 3 : 0;
-      if (bytes !== undefined && isBlank(bytes, from)) continue;
-      const value = bytes === undefined ? { bad: tooLong } : parseLine<T>(bytes, from);
-      if ('bad' in value) {
-        if (!onBad) throw new UserError(`line ${line} of ${path} is ${value.bad}`);
-        onBad({ path, line, reason: value.bad });
-      } else {
-        yield value.good;
-      }
+export async function* readJsonl<T>(path: string, onBad?: (bad: BadLine) => void): AsyncGenerator<T> {
+  const number = { line: 0 };
+  for await (const lines of boundedLines(path)) {
+    if (!isLines(lines)) throw damaged(path, lines);
+    for (const { line, value, bad } of parseLines<T>(lines, number)) {
+      if (bad === undefined) yield value as T;
+      else if (onBad) onBad({ path, line, reason: bad });
+      else throw new UserError(`line ${line} of ${path} is ${bad}`);
     }
+  }
+}
+
+/**
+ * The lines of such a file in their order, with those that are bad or of more than `maxLineBytes` and damaged parts of a
+ * compressed file, however many come in a row. The lines of whole parts after damage are read.
+ */
+export async function* readJsonlLines<T>(path: string, maxLineBytes?: number): AsyncGenerator<JsonlLine<T> | Damage> {
+  const number = { line: 0 };
+  for await (const lines of boundedLines(path, maxLineBytes)) {
+    if (isLines(lines)) yield* parseLines<T>(lines, number);
+    else yield lines;
   }
 }
 
 /** The lines of a file, compressed or not, as bytes without their ends, as many at a time as were read. */
 export async function* readLines(path: string): AsyncGenerator<readonly Buffer[]> {
   // Without a limit no line is left out.
-  yield* boundedLines(path, { maxLineBytes: Number.POSITIVE_INFINITY }) as AsyncGenerator<readonly Buffer[]>;
+  for await (const lines of boundedLines(path, Number.POSITIVE_INFINITY)) {
+    if (!isLines(lines)) throw damaged(path, lines);
+    yield lines as readonly Buffer[];
+  }
 }
 
 /** Lines as they come; undefined stands for one that is too long. */
-async function* boundedLines(path: string, options: JsonlOptions): AsyncGenerator<readonly (Buffer | undefined)[]> {
-  const { maxLineBytes = 2 ** 30, onDamage } = options;
+type Lines = readonly (Buffer | undefined)[];
+
+function isLines(lines: Lines | Damage): lines is Lines {
+  return Array.isArray(lines);
+}
+
+function damaged(path: string, { reason, offset }: Damage): DamagedFile {
+  return new DamagedFile(`${path} is no whole compressed file`, {
+    found: `${reason} at byte ${offset}`,
+    next: 'make or fetch the file again',
+  });
+}
+
+function* parseLines<T>(lines: Lines, number: { line: number }): Generator<JsonlLine<T>> {
+  for (const bytes of lines) {
+    const line = ++number.line;
+    const from = line === 1 && bytes !== undefined && startsWithMark(bytes) ? 3 : 0;
+    if (bytes !== undefined && isBlank(bytes, from)) continue;
+    const parsed = bytes === undefined ? { bad: tooLong } : parseLine<T>(bytes, from);
+    yield 'bad' in parsed ? { line, bad: parsed.bad } : { line, value: parsed.good };
+  }
+}
+
+/** Lines of more bytes are undefined; by default those that no string could hold. */
+async function* boundedLines(path: string, maxLineBytes = 2 ** 29): AsyncGenerator<Lines | Damage> {
   let rest: Buffer[] = [];
   let restBytes = 0;
   for await (const piece of readPieces(path)) {
     if (!Buffer.isBuffer(piece)) {
       if (piece.mark === 'start') continue;
-      if (!onDamage) {
-        throw new DamagedFile(`${path} is no whole compressed file`, {
-          found: `${piece.reason} at byte ${piece.offset}`,
-          next: 'make or fetch the file again',
-        });
-      }
-      onDamage(piece);
+      yield piece;
       // The line that the damage cut is lost with it.
       rest = [];
       restBytes = 0;

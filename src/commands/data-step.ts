@@ -2,10 +2,11 @@
 //
 // Does not: do the work; data/run-step.ts does.
 import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
 import { buildCommand } from '@stricli/core';
 
 import { UserError } from '../base/errors.ts';
-import type { Json } from '../base/json.ts';
+import { errorText, type Json } from '../base/json.ts';
 import { JsonlWriter } from '../base/jsonl.ts';
 import { terminalLog } from '../base/progress.ts';
 import { runStepOnLines } from '../data/run-step.ts';
@@ -26,11 +27,30 @@ export function settingsOf(set: readonly string[]): Record<string, Json> {
     if (at < 1) throw new UserError(`--set takes key=value`, { found: line, next: '--set mode=apertus' });
     const path = line.slice(0, at).split('.');
     const last = path.pop() as string;
-    let into = settings;
-    for (const key of path) into = (into[key] ??= {}) as Record<string, Json>;
+    let into: unknown = settings;
+    for (const key of path) {
+      if (isObject(into) && !Object.hasOwn(into, key)) into[key] = {};
+      into = isObject(into) ? into[key] : undefined;
+    }
+    if (!isObject(into)) {
+      throw new UserError('--set names a part of a setting that has no parts', { found: line });
+    }
     into[last] = settingOf(line.slice(at + 1));
   }
   return settings;
+}
+
+function removedWriter(path: string): JsonlWriter {
+  try {
+    closeSync(openSync(path, 'w'));
+  } catch (cause) {
+    throw new UserError('the file for removed lines cannot be written', { found: errorText(cause), cause });
+  }
+  return new JsonlWriter(path);
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return value !== null && typeof value === 'object' && !Array.isArray(value);
 }
 
 function settingOf(text: string): Json {
@@ -74,7 +94,7 @@ EXAMPLE
   async func({ set = [], removed: removedPath, seed }, name) {
     const log = terminalLog();
     const step = await makeStep(name, settingsOf(set), { log, seed });
-    const removed = removedPath === undefined ? undefined : new JsonlWriter(removedPath);
+    const removed = removedPath === undefined ? undefined : removedWriter(removedPath);
     const counts = await runStepOnLines({
       step,
       input: '/dev/stdin',

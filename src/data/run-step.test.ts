@@ -39,10 +39,10 @@ test('a line keeps what else it holds, and gets only what the step changed', asy
   assert.deepEqual(
     removed.map(({ line, reason, detail }) => [line, reason, detail]),
     [
-      [2, 'no', undefined],
-      [3, 'unreadable', 'not valid JSON'],
-      [4, 'unreadable', 'no JSON object'],
-      [5, 'unreadable', 'no text'],
+      [3, 'no', undefined],
+      [4, 'unreadable', 'not valid JSON'],
+      [5, 'unreadable', 'no JSON object'],
+      [6, 'unreadable', 'no text'],
     ],
   );
   assert.deepEqual(removed[0]?.record, { text: 'no', id: 'x' });
@@ -72,4 +72,33 @@ test('a step that needs all documents sees the input as its corpus', async () =>
     removed.map(({ reason }) => reason),
     ['short', 'unreadable'],
   );
+});
+
+test('fields of a wrong type and values that could not be written again are removed lines', async () => {
+  const step: StepOf = { name: 'same', run: (document) => ({ keep: document }) };
+  const deep = `{"text":"a","deep":${'['.repeat(20_000)}${']'.repeat(20_000)}}`;
+  const bad = [
+    ['{"text":"a","url":5}', 'url is no text'],
+    ['{"text":"a","language":["de"]}', 'language is no text'],
+    ['{"text":"a","licence":{}}', 'licence is no text'],
+    ['{"text":"a","source":true}', 'source is no text'],
+    ['{"text":"a","notes":[1]}', 'notes are no object'],
+    ['{"text":"a","sections":5}', 'sections are no parts of the text'],
+    ['{"text":"a","sections":[null]}', 'sections are no parts of the text'],
+    ['{"text":"a","sections":[{"label":"x","start":0,"end":2}]}', 'sections are no parts of the text'],
+    ['{"text":"a","sections":[{"label":5,"start":0,"end":1}]}', 'sections are no parts of the text'],
+    [deep, 'nested too deeply'],
+  ] as const;
+  const good = ['{"text":"a","id":7}', '{"text":"a","id":null,"url":null,"notes":null,"sections":null}'];
+  const { kept, removed, counts } = await run(step, [...bad.map(([line]) => line), ...good].join('\n'));
+  assert.deepEqual(
+    removed.map(({ reason, detail }) => [reason, detail]),
+    bad.map(([, detail]) => ['unreadable', detail]),
+  );
+  assert.equal(removed.at(-1)?.record, undefined);
+  assert.deepEqual(
+    kept.map((line) => JSON.stringify(line)),
+    good,
+  );
+  assert.deepEqual(counts, { read: 12, kept: 2, removed: 10 });
 });

@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Document } from '../base/document.ts';
 import type { Json } from '../base/json.ts';
-import { JsonlWriter, readJsonl } from '../base/jsonl.ts';
+import { JsonlWriter, readJsonl, readJsonlLines } from '../base/jsonl.ts';
 import { type CorpusStep, isCorpusStep, type SignedShard, type Step, type StepOf } from './step.ts';
 
 /** A line of the input: a document some of whose fields may be missing, and whatever else its owner put there. */
@@ -21,7 +21,7 @@ export interface RemovedLine {
   readonly line: number;
   readonly reason: string;
   readonly detail?: string;
-  /** The line as it was; absent where it is no JSON. */
+  /** The line as it was; absent where it is no JSON, or nested too deeply to be written. */
   readonly record?: Line;
 }
 
@@ -54,26 +54,70 @@ export async function runStepOnLines(options: RunStepOptions): Promise<RunStepRe
 interface Read {
   readonly number: number;
   readonly line?: Line;
-  readonly reason?: string;
+  /** Why the line is no document. */
+  readonly problem?: string;
 }
 
 async function* lines(path: string): AsyncGenerator<Read> {
-  const bad: Read[] = [];
-  let number = 0;
-  // Numbers are of records; a bad line is told before the next good one.
-  for await (const line of readJsonl<Line>(path, ({ reason }) => bad.push({ number: 0, reason }))) {
-    for (const { reason } of bad.splice(0)) yield { number: ++number, ...(reason === undefined ? {} : { reason }) };
-    yield { number: ++number, line };
+  for await (const item of readJsonlLines<unknown>(path)) {
+    // Standard input is never compressed.
+    if ('mark' in item) throw new Error('run-step: a mark of a compressed file');
+    const { line: number, value, bad } = item;
+    if (bad !== undefined) {
+      yield { number, problem: bad };
+      continue;
+    }
+    if (isTooDeep(value, 0)) {
+      yield { number, problem: 'nested too deeply' };
+      continue;
+    }
+    const problem = problemOf(value);
+    yield { number, line: value as Line, ...(problem === undefined ? {} : { problem }) };
   }
-  for (const { reason } of bad) yield { number: ++number, ...(reason === undefined ? {} : { reason }) };
 }
 
-/** The document of a line, or why it is none. */
-function documentOf({ number, line, reason }: Read): Document | string {
-  if (line === undefined) return reason ?? 'not valid JSON';
-  if (line === null || typeof line !== 'object' || Array.isArray(line)) return 'no JSON object';
-  if (typeof line.text !== 'string') return 'no text';
-  return { id: `line-${number}`, language: 'und', source: 'lines', licence: 'unknown', ...line, text: line.text };
+/** Deeper values could be read, but not written again. */
+const deepest = 200;
+
+function isTooDeep(value: unknown, depth: number): boolean {
+  if (value === null || typeof value !== 'object') return false;
+  if (depth >= deepest) return true;
+  return Object.values(value).some((inner) => isTooDeep(inner, depth + 1));
+}
+
+/** Why a value is no document, or undefined. Fields other than the text may be missing or null. */
+function problemOf(value: unknown): string | undefined {
+  if (!isObject(value)) return 'no JSON object';
+  if (typeof value['text'] !== 'string') return 'no text';
+  for (const key of ['id', 'url', 'language', 'source', 'licence']) {
+    const field = value[key] ?? '';
+    if (typeof field !== 'string' && !(key === 'id' && typeof field === 'number')) return `${key} is no text`;
+  }
+  if (!isObject(value['notes'] ?? {})) return 'notes are no object';
+  const { length } = value['text'];
+  const areSections = (sections: unknown): boolean =>
+    Array.isArray(sections) && sections.every((section) => isSection(section, length));
+  if (!areSections(value['sections'] ?? [])) return 'sections are no parts of the text';
+  return undefined;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return value !== null && typeof value === 'object' && !Array.isArray(value);
+}
+
+function isSection(value: unknown, length: number): boolean {
+  if (!isObject(value) || typeof value['label'] !== 'string') return false;
+  const { start, end } = value as { start: unknown; end: unknown };
+  if (!Number.isInteger(start) || !Number.isInteger(end)) return false;
+  return 0 <= (start as number) && (start as number) <= (end as number) && (end as number) <= length;
+}
+
+const defaults = { language: 'und', source: 'lines', licence: 'unknown' };
+
+function documentOf({ number, line }: Read): Document {
+  const given = Object.entries(line ?? {}).filter(([, value]) => value !== null);
+  const document = { id: `line-${number}`, ...defaults, ...Object.fromEntries(given) } as Document;
+  return typeof document.id === 'string' ? document : { ...document, id: String(document.id) };
 }
 
 /** The line with what the step changed; fields that the line did not have are added only where the step set them. */
@@ -86,13 +130,14 @@ async function runLines(options: RunStepOptions, input: AsyncIterable<Read>, ste
   const count = { read: 0, kept: 0, removed: 0 };
   for await (const read of input) {
     count.read++;
-    const { number, line } = read;
-    const document = documentOf(read);
-    if (typeof document === 'string') {
+    const { number, line, problem } = read;
+    if (problem !== undefined) {
       count.removed++;
-      await options.remove({ line: number, reason: 'unreadable', detail: document, ...(line ? { record: line } : {}) });
+      const record = line === undefined ? {} : { record: line };
+      await options.remove({ line: number, reason: 'unreadable', detail: problem, ...record });
       continue;
     }
+    const document = documentOf(read);
     const verdict = await step.run(document);
     if ('drop' in verdict) {
       count.removed++;
@@ -121,8 +166,8 @@ async function runCorpus(options: RunStepOptions, step: CorpusStep, dir: string)
   try {
     for await (const read of lines(options.input)) {
       await all.write(read);
+      if (read.problem !== undefined) continue;
       const document = documentOf(read);
-      if (typeof document === 'string') continue;
       shard.count++;
       await documents.write(document);
       await ids.write(document.id);

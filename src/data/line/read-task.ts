@@ -73,19 +73,9 @@ export function readTask(line: Line, shard: number): Omit<Task, 'name'> {
 
 async function* readAll(files: readonly SourceFile[], { plan }: Line, robots: JsonlWriter): AsyncGenerator<SourceItem> {
   const { kind, maxRecordBytes: recordBytes } = plan.source;
-  const found: RobotsRecord[] = [];
-  const write = async (): Promise<void> => {
-    for (const { body, ...rest } of found.splice(0)) {
-      await robots.write({ ...rest, body: Buffer.from(body).toString('base64') } satisfies CrawledRobots);
-    }
-  };
-  for (const file of files) {
-    for await (const item of readDocuments(file, kind, { recordBytes }, (record) => found.push(record))) {
-      await write();
-      yield item;
-    }
-    await write();
-  }
+  const write = ({ body, ...rest }: RobotsRecord): Promise<void> =>
+    robots.write({ ...rest, body: Buffer.from(body).toString('base64') } satisfies CrawledRobots);
+  for (const file of files) yield* readDocuments(file, kind, { recordBytes }, write);
 }
 
 /** The items that the recipe's choice of languages and number of pages leaves. */

@@ -6,7 +6,7 @@
 // Does not: judge texts, or quote them in reasons.
 import { type Document, type Section, withNote } from '../../base/document.ts';
 import { sha256 } from '../../base/hashing.ts';
-import { readJsonl, tooLong } from '../../base/jsonl.ts';
+import { readJsonlLines, tooLong } from '../../base/jsonl.ts';
 import { languageOfTag } from '../language-codes.ts';
 import { licenceOf } from '../licences.ts';
 import { isRobotsUrl } from '../robots-snapshot.ts';
@@ -60,7 +60,7 @@ export async function* readWarcDocuments(
   path: string,
   source: string,
   limits: ReadLimits = defaultReadLimits,
-  onRobots?: (robots: RobotsRecord) => void,
+  onRobots?: (robots: RobotsRecord) => void | Promise<void>,
 ): AsyncGenerator<SourceItem> {
   const { recordBytes } = limits;
   for await (const { record, rejected } of readWarc(path, { ...defaultLimits, blockBytes: recordBytes })) {
@@ -75,7 +75,7 @@ export async function* readWarcDocuments(
     if (targetUri === undefined) continue;
     if (isRobotsUrl(targetUri)) {
       const robots = robotsRecord(record, targetUri);
-      if (robots) onRobots?.(robots);
+      if (robots) await onRobots?.(robots);
       continue;
     }
     if (!['response', 'resource', 'conversion'].includes(record.type)) continue;
@@ -154,27 +154,21 @@ export async function* readJsonlDocuments(
   limits: ReadLimits = defaultReadLimits,
 ): AsyncGenerator<SourceItem> {
   const name = path.split('/').at(-1) ?? path;
-  const bad: RejectedRecord[] = [];
-  let line = 0;
-  const lines = readJsonl<unknown>(
-    path,
-    (found) => {
-      const reason = found.reason === tooLong ? 'too-large' : 'unreadable';
-      bad.push({ id: `${name}:${found.line}`, reason, detail: `line ${found.line}: ${found.reason}` });
-    },
-    {
-      maxLineBytes: limits.recordBytes,
-      onDamage: ({ offset, reason }) => {
-        bad.push({ id: `${name}:${offset}:damage`, reason: 'unreadable', detail: `${reason} at byte ${offset}` });
-      },
-    },
-  );
-  for await (const value of lines) {
-    while (bad.length > 0) yield { rejected: bad.shift() as RejectedRecord };
-    line++;
-    yield readFields(objectOf(value), source, `${name}\n${line}`);
+  const reject = (place: string, reason: string, detail: string): SourceItem => ({
+    rejected: { id: `${name}:${place}`, reason, detail },
+  });
+  let values = 0;
+  for await (const item of readJsonlLines<unknown>(path, limits.recordBytes)) {
+    if ('mark' in item) {
+      yield reject(`${item.offset}:damage`, 'unreadable', `${item.reason} at byte ${item.offset}`);
+    } else if (item.bad !== undefined) {
+      const reason = item.bad === tooLong ? 'too-large' : 'unreadable';
+      yield reject(String(item.line), reason, `line ${item.line}: ${item.bad}`);
+    } else {
+      values++;
+      yield readFields(objectOf(item.value), source, `${name}\n${values}`);
+    }
   }
-  while (bad.length > 0) yield { rejected: bad.shift() as RejectedRecord };
 }
 
 type Fields = Readonly<Record<string, unknown>>;

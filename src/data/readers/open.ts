@@ -54,7 +54,7 @@ export function readDocuments(
   file: ListedFile,
   source: string,
   limits?: ReadLimits,
-  onRobots?: (robots: RobotsRecord) => void,
+  onRobots?: (robots: RobotsRecord) => void | Promise<void>,
 ): AsyncGenerator<SourceItem> {
   const { path, name } = file;
   if (fileNames.jsonl.test(path)) return readJsonlDocuments(path, source, limits);

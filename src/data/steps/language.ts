@@ -6,6 +6,8 @@
 // Does not: identify (language-id.ts), or change a label.
 import { z } from 'zod';
 import { withNote } from '../../base/document.ts';
+import { UserError } from '../../base/errors.ts';
+import { errorText } from '../../base/json.ts';
 import type { LedgerRow } from '../../base/ledger.ts';
 import { sameLanguage } from '../language-codes.ts';
 import { findLanguageModel, type LanguageIdentifier, loadLanguageIdentifier } from '../language-id.ts';
@@ -29,6 +31,18 @@ export function languageStep(identifier: LanguageIdentifier | undefined): Step {
 const modelPath = (model: string | null): string | undefined =>
   model === 'lid.176' ? findLanguageModel() : (model ?? undefined);
 
+function identifierAt(path: string): LanguageIdentifier | undefined {
+  try {
+    return loadLanguageIdentifier(path);
+  } catch (cause) {
+    throw new UserError('the model of the step language cannot be read', {
+      found: errorText(cause),
+      expected: 'a fastText classifier, .bin or .ftz',
+      cause,
+    });
+  }
+}
+
 export const definition = defineStep({
   name,
   brief: 'a second opinion on the language',
@@ -45,7 +59,7 @@ export const definition = defineStep({
     if (model !== null && path === undefined) {
       log.line('language identification: no model found (npm package fasttext.wasm.js); labels stand alone');
     }
-    return languageStep(path === undefined ? undefined : loadLanguageIdentifier(path));
+    return languageStep(path === undefined ? undefined : identifierAt(path));
   },
 });
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
 import { cutIntoShards, runCorpusStep, textDocument } from '../../../test/corpus-step.ts';
-import { definition, substringDedup } from './substring-dedup.ts';
+import { definition, joinedPlaces, substringDedup } from './substring-dedup.ts';
 import { Sampler } from './substrings.ts';
 import { dataKernels } from './xxhash.ts';
 
@@ -118,4 +118,14 @@ test('the native kernel takes the samples of its TypeScript twin', () => {
   assert.deepEqual(new Sampler(20, kernels).sign(long), new Sampler(20, null).sign(long));
   assert.throws(() => kernels.dataSamples(long, 0, 1, new Uint32Array(6)), /dataSamples: k/);
   assert.throws(() => kernels.dataSamples(long, 1, 0, new Uint32Array(6)), /dataSamples: neighbours/);
+});
+
+test('a text of one character is one place to look at, however many samples it has', () => {
+  const length = 200;
+  const open = Array.from({ length: 1000 }, (_, at) => Uint32Array.of(0, 0, 1, at, at + 299));
+  const apart = Uint32Array.of(0, 0, 1, 1299, 1600);
+  const other = Uint32Array.of(0, 1, 1, 0, 300);
+  const rows: number[][] = [];
+  for (const row of joinedPlaces([...open, apart, other], length)) rows.push([...row]);
+  assert.deepEqual(rows, [[0, 0, 1, 0, 1298], [...apart], [...other]]);
 });

@@ -183,7 +183,7 @@ async function hashOpenWindows(
   windows: RecordSorter,
   cuts: RecordSorter,
 ): Promise<void> {
-  await inGroups(mergeRecords(files, placeWords), async (number, places) => {
+  await inGroups(joinedPlaces(mergeRecords(files, placeWords), length), async (number, places) => {
     const documents = new Map<number, { readonly repeated: Place[]; readonly open: Place[] }>();
     for (const [, index = 0, what, start = 0, end = 0] of places) {
       let found = documents.get(index);
@@ -203,6 +203,26 @@ async function hashOpenWindows(
       }
     }
   });
+}
+
+/**
+ * Places whose windows go over into those of the next as one: a text of one character, or of a short period, has a sample
+ * at every position.
+ */
+export function* joinedPlaces(places: Iterable<Uint32Array>, length: number): Generator<Uint32Array> {
+  const row = new Uint32Array(placeWords);
+  let any = false;
+  for (const next of places) {
+    const same = any && next[0] === row[0] && next[1] === row[1] && next[2] === row[2];
+    if (same && (next[3] as number) <= (row[4] as number) - length + 1) {
+      row[4] = Math.max(row[4] as number, next[4] as number);
+      continue;
+    }
+    if (any) yield row;
+    row.set(next);
+    any = true;
+  }
+  if (any) yield row;
 }
 
 interface Place {
