@@ -109,11 +109,14 @@ async function makeFiles(dir: string, texts: readonly string[], bytes: number): 
 }
 let next = 0;
 
+/** Less than a file: every file is a task of its own. */
+const shardBytes = 2 ** 20;
+
 function recipeFile(dir: string, name: string, input: string, steps: readonly object[]): string {
   const path = join(dir, `${name}.json`);
   writeFileSync(
     path,
-    JSON.stringify({ name, data: { source: { kind: 'jsonl', paths: [input] }, steps, heldOutShare: 0 } }),
+    JSON.stringify({ name, data: { source: { kind: 'jsonl', paths: [input] }, steps, heldOutShare: 0, shardBytes } }),
   );
   return path;
 }

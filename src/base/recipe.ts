@@ -82,7 +82,7 @@ const dataSchema = z.strictObject({
     .array(z.looseObject({ step: z.string() }))
     .default([{ step: 'opt-out' }, { step: 'language' }, { step: 'pii' }, { step: 'exact-dedup' }]),
   /** Consecutive input files are one task until they have so many bytes; a larger file is one of its own. */
-  shardBytes: count.default(256 * 2 ** 20),
+  shardBytes: count.default(32 * 2 ** 20),
   /** A folder of `belay data probes`, whose documents join the corpus as they are, past all steps (null: none). */
   probes: z.string().nullable().default(null),
   /** A tokenizer.json, or the folder of one, that counts tokens at reading and after every step (null: only bytes are counted). */
