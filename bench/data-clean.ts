@@ -91,7 +91,7 @@ async function timed(command: readonly string[], inGroup: (pid: number) => void 
 }
 
 /** Eight files with about `bytes` of text between them; answers how much it is. */
-async function makeFiles(dir: string, texts: readonly string[], bytes: number): Promise<number> {
+async function makeFiles(dir: string, texts: readonly string[], bytes: number, level: number): Promise<number> {
   let made = 0;
   for (let file = 0; file < 8; file++) {
     const until = (bytes * (file + 1)) / 8;
@@ -103,7 +103,7 @@ async function makeFiles(dir: string, texts: readonly string[], bytes: number): 
       }
     }
     const path = join(dir, `part-${file}.jsonl.gz`);
-    await pipeline(Readable.from(lines()), createGzip({ level: 6 }), createWriteStream(path));
+    await pipeline(Readable.from(lines()), createGzip({ level }), createWriteStream(path));
   }
   return made;
 }
@@ -144,7 +144,7 @@ async function besides(dir: string): Promise<string[]> {
   const load = loadavg()[0] as number;
   const input = join(dir, 'in');
   mkdirSync(input);
-  const bytes = await makeFiles(input, readDebianTexts(values.documents), Number(values.megabytes) * 1e6);
+  const bytes = await makeFiles(input, readDebianTexts(values.documents), Number(values.megabytes) * 1e6, 6);
   const files = Array.from({ length: 8 }, (_, i) => join(input, `part-${i}.jsonl.gz`));
   const same = recipeFile(dir, 'filters', input, filters);
   const all = recipeFile(dir, 'line', input, wholeLine);
@@ -207,7 +207,7 @@ async function underLimit(dir: string, gigabytes: number): Promise<string[]> {
   const load = loadavg()[0] as number;
   const input = join(dir, 'in');
   mkdirSync(input);
-  const bytes = await makeFiles(input, readDebianTexts(values.documents), gigabytes * 1e9);
+  const bytes = await makeFiles(input, readDebianTexts(values.documents), gigabytes * 1e9, 1);
   const limit = makeMemoryLimit(`belay-clean-${process.pid}`, 2 ** 30);
   try {
     const out = join(dir, 'out');
