@@ -63,9 +63,11 @@ async function work(): Promise<void> {
     };
     const start = seconds();
     const signs = join(dir, 'signs');
+    const ids = join(dir, 'ids');
     writeFileSync(signs, Buffer.concat(documents.map((document) => step.sign(document))));
+    writeFileSync(ids, documents.map(({ id }) => `${JSON.stringify(id)}\n`).join(''));
     const signed = seconds();
-    const shards: SignedShard[] = [{ first: 0, count: documents.length, signs, ids: path, documents: path }];
+    const shards: SignedShard[] = [{ first: 0, count: documents.length, signs, ids, documents: path }];
     await step.match(0, shards, join(dir, 'part'));
     await step.judge([join(dir, 'part')], shards, () => join(dir, 'judgement'));
     const clustered = seconds();
