@@ -75,10 +75,11 @@ test('IBANs of any country, with and without spaces', () => {
   ]);
 });
 
-test('phones: international ones, Swiss and French groups, others after a word', () => {
+test('phones: international ones, groups of Switzerland, France and North America, others after a word', () => {
   check('phone', [
     'call {+41 44 668 18 00} or {+49 (0)30 901820}, {0041 44 668 18 00}, {+1 (415) 555-2671}, {+390612345678}',
     '{044 123 45 67}; {01 23 45 67 89}; {01.23.45.67.89}; {079/123/45/67}',
+    '{(415) 555-2671} or {415-555-2671}, {1-800-555-0199}, {415.555.2671}; 123.456.7890, f(123) 456-7890, 415-555-26711',
     'Tel. {030/901820}, Telefonnummer: {0441234567}, phone no. {020 7946 0958}, fax {(044) 123 45 67}, ☎ {031 300 12 35}',
     'in 2024 1 234 567 people; 1 234 567 89 00; +5 +12345678; x+44 7911 123456; 100 000 000; 044123456; 0441234567',
     'mobile 2017-2022, Tel 12.05.2024, the cell has 1234567 parts; a phone of 2023, 1234567 were sold',

@@ -381,6 +381,12 @@ export class Scanner {
     const { text, ends, forms, plain } = this;
     if (text.startsWith('00', start) && this.international(start, start + 2)) return true;
     const opened = text.charCodeAt(start - 1) === openParenthesis;
+    if (opened) {
+      bracketedForm.lastIndex = start;
+      const end = start + (bracketedForm.exec(text)?.[0].length ?? 0);
+      if (end > start && this.freeAfter(end) && !isWord(this.code(start - 2)))
+        return this.take(start - 1, end, 'phone');
+    }
     for (let k = ends.length - 1; k >= 0; k--) {
       if (nationalForms.test(forms[k] as string) && isNationalForm(forms[k] as string, plain[k] as string)) {
         const end = ends[k] as number;
@@ -649,11 +655,19 @@ function isPhoneNext(text: string, i: number): boolean {
   return (isSpace(code) || code === openParenthesis || code === closeParenthesis) && isDigit(text.charCodeAt(i + 1));
 }
 
-/** Groups that only phone numbers have: Switzerland (044 123 45 67) and France (01 23 45 67 89), one separator throughout. */
-const nationalForms = /^(?:3([_./-])3\1?2\1?2|2([_./-])2\2?2\2?2\2?2)$/;
+/**
+ * Groups that only phone numbers have: Switzerland (044 123 45 67), France (01 23 45 67 89), and North America (415-555-2671,
+ * 1-415-555-2671), one separator throughout.
+ */
+const nationalForms = /^(?:3([_./-])3\1?2\1?2|2([_./-])2\2?2\2?2\2?2|(?:1([.-]))?3([.-])3\4?4)$/;
+/** (415) 555-2671 */
+const bracketedForm = /\d{3}\) ?\d{3}[-. ]\d{4}/y;
 function isNationalForm(form: string, digits: string): boolean {
   const [, separator] = /^\d([^\d])/.exec(form) ?? [];
   const groups = form.split(separator as string);
+  // Office and area codes of North America begin with 2 to 9; with dots such numbers are also versions.
+  if (groups.join('') === '334') return separator === '-' ? digits[0] !== '0' : /^[2-9]..[2-9]/.test(digits);
+  if (groups.join('') === '1334') return /^1[2-9]/.test(digits);
   if (groups.join('') === '3322')
     return /^0(?:2[1-7]|3[1-4]|4[134]|5[1256]|6[12]|7[1-9]|81|91|800|84\d|900)/.test(digits);
   return groups.join('') === '22222' && /^0[1-9]/.test(digits);
