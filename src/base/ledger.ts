@@ -136,7 +136,10 @@ export class FunnelCounter implements Funnel {
 
   /** The sums of the parts. */
   get steps(): FunnelStep[] {
-    const steps = this.stepNames.map((step) => ({ step, ...this.noFlow(), languages: {}, sources: {} }));
+    // A source may have the name of something that every object has.
+    const steps = this.stepNames.map(
+      (step): FunnelStep => ({ step, ...this.noFlow(), languages: {}, sources: Object.create(null) }),
+    );
     const byName = new Map<string, FunnelStep>(steps.map((each) => [each.step, each]));
     for (const part of this.parts) {
       const step = byName.get(part.step) as FunnelStep;

@@ -168,7 +168,7 @@ async function licencesOf(
     return licences as { readonly [licence: string]: Json };
   }
   if (!isHere || ledgerFiles(dir).length === 0) return null;
-  const counts: Record<string, number> = {};
+  const counts: Record<string, number> = Object.create(null);
   for await (const { licence, verdict } of readLedger(dir)) {
     if (verdict === 'kept') counts[licence] = (counts[licence] ?? 0) + 1;
   }

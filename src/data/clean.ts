@@ -223,7 +223,7 @@ async function assemble(
     ...(plan.countTokens ? { tokens: 0, trainTokens: 0, validationTokens: 0 } : {}),
   };
   const languages = new Set<string>();
-  const licences: Record<string, number> = {};
+  const licences: Record<string, number> = Object.create(null);
   const finals = shards.map((shard) => taskName(finalLevel, shard));
   if (plan.probes) finals.push(taskName(probesLevel, 0));
   for (const [shard, task] of finals.entries()) {

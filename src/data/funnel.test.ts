@@ -13,6 +13,7 @@ import {
   type Funnel,
   type FunnelCount,
   type FunnelFlow,
+  type FunnelStep,
   FunnelCounter,
   type LedgerRow,
   readLedger,
@@ -258,4 +259,19 @@ test('tables have a line for every step and reason, and for every language with 
     'deu                  9     3         0              6      5.40k       1.20k',
     'fra                  3     1         0              2      1.80k         400',
   ]);
+});
+
+test('a source may have any name', () => {
+  const counter = new FunnelCounter(['read']);
+  for (const source of ['__proto__', 'constructor']) {
+    counter.passed(0, { language: 'und', source }, { bytes: 2 }, { bytes: 2 });
+  }
+  const [step] = JSON.parse(JSON.stringify(counter.steps)) as FunnelStep[];
+  assert.deepEqual(
+    Object.entries(step?.sources ?? {}).map(([name, flow]) => [name, flow.out.documents]),
+    [
+      ['__proto__', 1],
+      ['constructor', 1],
+    ],
+  );
 });

@@ -116,7 +116,11 @@ export interface TrainingContent {
 }
 
 /** Collections that belay fetches itself are public data sets; of others the recipe must say what they are. */
-const knownSources: Readonly<Record<string, Category>> = { udhr: 'public', debian: 'public', probes: 'other' };
+const knownSources: ReadonlyMap<string, Category> = new Map([
+  ['udhr', 'public'],
+  ['debian', 'public'],
+  ['probes', 'other'],
+]);
 
 /** The share of its heading from which a public data set is listed by itself (template, 2.1). */
 const largeShare = 0.03;
@@ -189,7 +193,8 @@ export class ContentCounter {
     const { name, steps, funnel } = of;
     const said: Partial<SummaryRecipe> = of.recipe.summary ?? {};
     const stated = new Map((said.sources ?? []).map((each) => [each.source, each]));
-    const categoryOf = (source: string): Category => stated.get(source)?.category ?? knownSources[source] ?? 'unstated';
+    const categoryOf = (source: string): Category =>
+      stated.get(source)?.category ?? knownSources.get(source) ?? 'unstated';
     const crawled = [...this.sources.keys()].filter((source) => ['crawled', 'unstated'].includes(categoryOf(source)));
     const section = (category: Category) => {
       const members = [...sorted(this.sources)].filter(([source]) => categoryOf(source) === category);

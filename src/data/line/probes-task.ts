@@ -27,7 +27,7 @@ export function probesTask(line: Line): Omit<Task, 'name'> {
       const train = new ShardWriter({ dir, name: 'train' });
       const ledger = new JsonlWriter(join(dir, ledgerPart));
       const languages = new Set<string>();
-      const licences: Record<string, number> = {};
+      const licences: Record<string, number> = Object.create(null);
       const total = { bytes: 0, tokens: 0 };
       for await (const document of readJsonl<Document>(probes.path)) {
         const size = line.size(document.text);

@@ -72,13 +72,19 @@ export async function* readWarcDocuments(
       continue;
     }
     const { targetUri } = record;
-    if (targetUri === undefined) continue;
+    const isContent = ['response', 'resource', 'conversion'].includes(record.type);
+    if (targetUri === undefined) {
+      if (!isContent) continue;
+      const id = uuidOf(record.id) ?? sha256(`${path.split('/').at(-1)}\n${record.offset}`).slice(0, 32);
+      yield { rejected: { id, reason: 'unreadable', detail: 'no WARC-Target-URI' } };
+      continue;
+    }
     if (isRobotsUrl(targetUri)) {
       const robots = robotsRecord(record, targetUri);
       if (robots) await onRobots?.(robots);
       continue;
     }
-    if (!['response', 'resource', 'conversion'].includes(record.type)) continue;
+    if (!isContent) continue;
     const item = readRecord(record, targetUri, source, recordBytes);
     const date = /^\d{4}-\d\d-\d\d/.exec(record.date ?? '')?.[0];
     yield item.document && date !== undefined ? { document: withNote(item.document, 'crawl', { date }) } : item;

@@ -3,7 +3,7 @@
 // Folders are listed in the order of their names, compared by UTF-16 units: the same on every system.
 //
 // Does not: read.
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, realpathSync, type Stats, statSync } from 'node:fs';
 import { join, resolve, sep } from 'node:path';
 import { UserError } from '../../base/errors.ts';
 import { compressedNames } from '../../base/pieces.ts';
@@ -39,11 +39,32 @@ export function listFiles(paths: readonly string[], names: RegExp): ListedFile[]
     if (!existsSync(path))
       throw new UserError(`the source ${path} does not exist`, { next: 'check data.source.paths in the recipe' });
     if (!statSync(path).isDirectory()) return [{ path: resolve(path), name: path.split(sep).at(-1) as string }];
-    return (readdirSync(path, { recursive: true }) as string[])
-      .filter((name) => names.test(name) && statSync(join(path, name), { throwIfNoEntry: false })?.isFile())
-      .map((name) => ({ path: resolve(path, name), name: name.split(sep).join('/') }))
+    return filesBelow(path, '', [realpathSync(path)])
+      .filter((name) => names.test(name))
+      .map((name) => ({ path: resolve(path, name), name }))
       .sort((a, b) => (a.name < b.name ? -1 : 1));
   });
+}
+
+/** Names of the files below `dir`, behind links too; a link to a folder around it leads nowhere new. */
+function filesBelow(dir: string, below: string, around: readonly string[]): string[] {
+  return readdirSync(join(dir, below)).flatMap((entry) => {
+    const name = below === '' ? entry : `${below}/${entry}`;
+    const found = foundAt(join(dir, name));
+    if (!found?.isDirectory()) return found?.isFile() ? [name] : [];
+    const real = realpathSync(join(dir, name));
+    return around.includes(real) ? [] : filesBelow(dir, name, [...around, real]);
+  });
+}
+
+/** Undefined for a link that leads nowhere, or around in a circle. */
+function foundAt(path: string): Stats | undefined {
+  try {
+    return statSync(path);
+  } catch (error) {
+    if (['ENOENT', 'ELOOP'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
+    throw error;
+  }
 }
 
 /**

@@ -18,7 +18,6 @@ import {
 } from 'hyparquet';
 import { parquetHeader } from 'hyparquet/src/column.js';
 import { compressors } from 'hyparquet-compressors';
-import { errorText } from '../../base/json.ts';
 import { unzstd } from '../../base/zstd-frames.ts';
 
 export type ParquetValue = Buffer | number | boolean | undefined;
@@ -97,7 +96,8 @@ export class ParquetFile {
     } catch (error) {
       await file.close();
       if (isSystemError(error)) throw error;
-      return errorText(error);
+      // Whatever else was thrown met a footer that makes no sense; its words may be the file's.
+      return error instanceof Broken ? error.message : 'a footer that cannot be read';
     }
   }
 

@@ -1,6 +1,6 @@
 // The readers by what is in their files: Parquet of DuckDB, folders of plain text, JSON lines of others, and bombs.
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, test } from 'node:test';
@@ -121,6 +121,27 @@ test('Parquet: many pages of unequal rows, missing texts, wrong encodings, too l
   const [without] = await items(file('none.parquet', new Uint8Array(none.getBuffer())));
   assert.equal(without?.rejected?.detail, 'no column "text"');
   await assert.rejects(items(join(dir, 'missing.parquet')), UserError);
+});
+
+test('links to a folder around, and to nothing, are no files', () => {
+  const folder = join(dir, 'links');
+  file('links/a/one.txt', Buffer.from('one'));
+  symlinkSync('..', join(folder, 'a/up'));
+  symlinkSync('.', join(folder, 'here'));
+  symlinkSync('nowhere', join(folder, 'broken.txt'));
+  symlinkSync('round.txt', join(folder, 'round.txt'));
+  symlinkSync('a', join(folder, 'b'));
+  const names = listFiles([folder], fileNames.text).map(({ name }) => name);
+  assert.deepEqual(names, ['a/one.txt', 'b/one.txt']);
+});
+
+test('a record of a page without an address is rejected, not passed over', async () => {
+  const head = (fields: string): string => `WARC/1.0\r\n${fields}Content-Length: 5\r\n\r\nhello\r\n\r\n`;
+  const path = file('no-uri.warc', Buffer.from(head('WARC-Type: conversion\r\n') + head('WARC-Type: warcinfo\r\n')));
+  assert.deepEqual(
+    (await items(path)).map(({ rejected }) => [rejected?.reason, rejected?.detail]),
+    [['unreadable', 'no WARC-Target-URI']],
+  );
 });
 
 test('plain text: one document per file, its encoding, and its place below the folder as its id', async () => {

@@ -190,6 +190,24 @@ test('limits, garbage, empty files and a wrong length', async () => {
   );
 });
 
+test('a record that claims to go on behind its gzip member takes no other with it', async () => {
+  const records = sampleRecords(4, new Random(6)).slice(1);
+  const [lying = '', ...whole] = records.map((record) => encodeRecord(record).toString('latin1'));
+  for (const claimed of [lying.length + 100, 20_000_000, 10 ** 12]) {
+    const wrong = lying
+      .replace(/WARC-Block-Digest.*\r\n/, '')
+      .replace(/Content-Length: \d+/, `Content-Length: ${claimed}`);
+    const path = join(dir, 'claims.warc.gz');
+    writeFileSync(path, Buffer.concat([wrong, ...whole].map((text) => gzipSync(Buffer.from(text, 'latin1')))));
+    const items = await readAll(path);
+    assert.equal(items[0]?.rejected?.reason, 'truncated', String(claimed));
+    assert.deepEqual(
+      recordsOf(items).map(({ id }) => id),
+      records.slice(1).map(({ id }) => id),
+    );
+  }
+});
+
 test('a gzip bomb is skipped in bounded memory', async () => {
   const path = join(dir, 'bomb.warc.gz');
   const head = 'WARC/1.1\r\nWARC-Type: response\r\nContent-Length: 300000000\r\n\r\n';

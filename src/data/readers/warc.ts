@@ -100,7 +100,8 @@ async function readRecord(input: RecordBytes, limits: WarcLimits): Promise<WarcI
   input.skip((end as number) + 4);
   if (length > limits.blockBytes) {
     const skipped = await input.skipBytes(length);
-    if (!skipped) return reject('truncated', `the file ends inside a record of ${length} bytes`, headers);
+    if (skipped !== 'all')
+      return reject('truncated', `the ${skipped} ends inside a record of ${length} bytes`, headers);
     return reject('too-large', `${length} bytes, the limit is ${limits.blockBytes}`, headers);
   }
   if (!(await input.fill(length))) {
@@ -112,6 +113,11 @@ async function readRecord(input: RecordBytes, limits: WarcLimits): Promise<WarcI
     }
     // The length itself may be wrong: look for the next record inside what is left.
     return resync(reject('truncated', `${have} of ${length} bytes`, headers));
+  }
+  const next = input.nextRecord(length, input.taken);
+  if (next !== undefined) {
+    input.skip(next);
+    return reject('truncated', `the compressed part ends inside a record of ${length} bytes`, headers);
   }
   const block = Buffer.from(input.peek(length));
   if (digestFits(headers.get('warc-block-digest'), block) === false) {
@@ -187,7 +193,8 @@ class RecordBytes {
   /** Offset of the part that the first held byte belongs to, or of that byte itself in a plain file. */
   private members: { readonly at: number; readonly offset: number }[] = [];
   private position = 0;
-  private taken = 0;
+  /** Bytes before the first held one. */
+  taken = 0;
   private rescanned = 0;
 
   constructor(pieces: AsyncIterable<Piece>) {
@@ -274,15 +281,30 @@ class RecordBytes {
     this.forgetMembers();
   }
 
-  /** Skips bytes that need not be held at once. */
-  async skipBytes(count: number): Promise<boolean> {
+  /** How far ahead, within `count` bytes, a compressed part that began behind `from` begins a record: there any other one ends. */
+  nextRecord(count: number, from: number): number | undefined {
+    for (const { at } of this.members) {
+      const ahead = at - this.taken;
+      if (at <= from || ahead < 0) continue;
+      if (ahead >= count) return undefined;
+      if (this.held.subarray(ahead, ahead + recordStart.length).equals(recordStart)) return ahead;
+    }
+    return undefined;
+  }
+
+  /** Skips bytes that need not be held at once; says what ended before, if anything did. */
+  async skipBytes(count: number): Promise<'all' | 'file' | 'compressed part'> {
+    const from = this.taken;
     for (let left = count; left > 0; ) {
-      if (!(await this.fill(1))) return false;
-      const step = Math.min(left, this.held.length);
+      await this.fill(recordStart.length);
+      if (this.held.length === 0) return 'file';
+      const next = this.nextRecord(left, from);
+      const step = next ?? Math.min(left, this.held.length);
       this.skip(step);
+      if (next !== undefined) return 'compressed part';
       left -= step;
     }
-    return true;
+    return 'all';
   }
 
   /** Index of `text` in what follows, within `limit` bytes. */
