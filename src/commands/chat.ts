@@ -1,4 +1,5 @@
-// `belay chat`: a conversation with a model, in a terminal, from a pipe, or one message at a time.
+// `belay chat`: a conversation with a model, in a terminal, from a pipe, or one message at a time. `belay chat render`
+// (chat-render.ts) shows what a model is given.
 //
 // Answers are streamed. Ctrl-C stops an answer; Ctrl-C while nothing is being said ends the program. From a pipe every
 // line is a message of one conversation, and answers go to standard output.
@@ -8,13 +9,14 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setImmediate } from 'node:timers/promises';
-import { buildCommand } from '@stricli/core';
+import { buildCommand, buildRouteMap } from '@stricli/core';
 import { UserError } from '../base/errors.ts';
 import { type Finish, generateEvents } from '../generate/generate.ts';
 import type { SampleOptions } from '../generate/sample.ts';
 import { StreamDecoder } from '../tokenizer/bpe.ts';
 import { encodeChat, type Message } from '../tokenizer/chat-format.ts';
 import { ASSISTANT_END } from '../tokenizer/special-tokens.ts';
+import { command as render } from './chat-render.ts';
 import { type SampleFlags, sampleFlags, wholeNumber } from './flags.ts';
 import { type ModelFolder, openModelFolder } from './model-folder.ts';
 
@@ -168,7 +170,7 @@ async function answerOnce(chat: Chat, text: string, json: boolean, stop?: () => 
   );
 }
 
-export const command = buildCommand<Flags>({
+const open = buildCommand<Flags>({
   docs: {
     brief: 'Talk to a model',
     fullDescription: `A conversation in the chat format of the model's folder. In a terminal: /reset forgets it, /exit ends, Ctrl-C stops an
@@ -193,5 +195,19 @@ Example:
     const chat = openChat(model, settings);
     if (message !== undefined) await answerOnce(chat, message, json);
     else await converse(chat, json);
+  },
+});
+
+export const command = buildRouteMap({
+  routes: { open, render },
+  defaultCommand: 'open',
+  docs: {
+    brief: 'Talk to a model, or see what it is given',
+    fullDescription: `belay chat --model DIR opens a conversation; its flags: belay chat open --help.
+
+Example:
+  belay chat --model out/demo/release
+  belay chat --model out/demo/release --message "Which language is this? Tutti gli esseri umani"
+  belay chat render --messages conversation.json --generation-prompt`,
   },
 });

@@ -70,7 +70,12 @@ function tokenizerOf({ inputs }: FamilyNode): string | undefined {
   return undefined;
 }
 
-function openTokenizer(dir: string, model: Apertus): Tokenizer {
+/** The tokenizer of a model folder: its own, or the one that the artefact was made with. The weights are not read. */
+export function tokenizerOfModel(path: string): Tokenizer {
+  return Tokenizer.load(tokenizerPlace(modelFolderAt(path)));
+}
+
+function tokenizerPlace(dir: string): string {
   const artefact = enclosingArtefact(dir);
   const used = artefact ? tokenizerOf(familyTree(artefact)) : undefined;
   const places = [dir, ...(used === undefined ? [] : [used])];
@@ -81,6 +86,11 @@ function openTokenizer(dir: string, model: Apertus): Tokenizer {
       next: 'copy tokenizer.json into the model folder, or give token ids instead of text',
     });
   }
+  return place;
+}
+
+function openTokenizer(dir: string, model: Apertus): Tokenizer {
+  const place = tokenizerPlace(dir);
   const tokenizer = Tokenizer.load(place);
   if (tokenizer.vocabularySize > model.config.vocabularySize) {
     throw new UserError(`the tokenizer in ${place} does not belong to the model in ${dir}`, {

@@ -2,12 +2,21 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { UserError } from '../base/errors.ts';
 import { silentLog } from '../base/progress.ts';
 import { packageRoot } from '../base/version.ts';
 import { Tokenizer } from './bpe.ts';
-import { encodeChat, encodeConversation, type Message, renderChat, trainingParts } from './chat-format.ts';
-import { ASSISTANT_END, ASSISTANT_START, BOS, reservedContent, USER_END, USER_START } from './special-tokens.ts';
+import { type Block, encodeChat, encodeConversation, type Message, renderChat, trainingText } from './chat-format.ts';
+import {
+  ASSISTANT_END,
+  ASSISTANT_START,
+  BOS,
+  reservedContent,
+  reservedTokens,
+  USER_END,
+  USER_START,
+} from './special-tokens.ts';
 import { tokenizerJson } from './tokenizer-files.ts';
 import { trainBpe } from './train.ts';
 
@@ -67,10 +76,7 @@ test('what the published template refuses is refused', () => {
 
 test('the training format is matched', () => {
   for (const { name, messages, add_generation_prompt, rendered } of golden.sft_training_template) {
-    const text = trainingParts(messages, add_generation_prompt)
-      .map((part) => ('text' in part ? part.text : `<SPECIAL_${tokenizer.idOf(part.control)}>`))
-      .join('');
-    assert.equal(text, rendered, name);
+    assert.equal(trainingText(messages, add_generation_prompt), rendered, name);
   }
 });
 
@@ -122,6 +128,142 @@ test('messages cannot forge control tokens, not even in joined parts, tools or n
     { name: 'f<|user_end|>', description: forged, parameters: { properties: { [forged]: { type: 'string' } } } },
   ];
   assert.deepEqual(controls(encodeChat(tokenizer, plain, { date, tools })), expected);
+});
+
+/** A conversation that has every field a message or a tool can have, each filled by `fill`, plain or in structures. */
+function everyField(fill: (field: string) => string): {
+  readonly plain: Message[];
+  readonly structured: Message[];
+  readonly training: Message[];
+  readonly tools: unknown[];
+} {
+  const blocks: Block[] = [
+    { type: 'thoughts', text: fill('thoughts') },
+    { type: 'tool_calls', calls: [{ name: fill('call name'), arguments: fill('arguments') }] },
+    { type: 'tool_outputs', outputs: [{ output: fill('output') }, { output: fill('second output') }] },
+    { type: 'response', text: fill('response') },
+  ];
+  return {
+    plain: [
+      { role: 'system', content: fill('system') },
+      { role: 'user', content: fill('user') },
+      {
+        role: 'assistant',
+        content: fill('assistant'),
+        tool_calls: [{ function: { name: fill('function'), arguments: fill('function arguments') } }],
+      },
+      { role: 'tool', content: fill('tool') },
+      { role: 'tool', content: fill('second tool') },
+      { role: 'user', content: fill('second user') },
+    ],
+    structured: [
+      { role: 'system', content: { text: fill('system text') } },
+      {
+        role: 'user',
+        content: {
+          parts: [
+            { type: 'text', text: fill('part') },
+            { type: 'text', text: fill('second part') },
+          ],
+        },
+      },
+      { role: 'assistant', content: { blocks } },
+    ],
+    training: [
+      { role: 'system', content: fill('system') },
+      { role: 'developer', content: { has_thinking: true, formatted_tools: fill('formatted tools') } },
+      { role: 'user', content: fill('user') },
+      { role: 'assistant', content: { blocks } },
+    ],
+    tools: [
+      {
+        name: fill('tool name'),
+        description: fill('tool description'),
+        parameters: {
+          properties: {
+            [`a${fill('parameter')}`]: {
+              type: 'string',
+              description: fill('parameter description'),
+              enum: [fill('choice')],
+              default: fill('default'),
+            },
+            b: { type: 'array', items: { type: 'object', properties: { [fill('inner')]: { type: 'string' } } } },
+            c: { oneOf: [{ type: 'string', description: fill('variant'), default: fill('variant default') }] },
+            d: { type: [fill('type')], default: { [fill('default key')]: [fill('default value')] } },
+          },
+          required: [fill('required')],
+        },
+      },
+    ],
+  };
+}
+
+/** Ids of the control tokens of all four kinds of rendering, and whether each rendering decodes to its text. */
+function controlsOf({ plain, structured, training, tools }: ReturnType<typeof everyField>): number[][] {
+  return [
+    ...[plain, structured].map((messages) => {
+      const ids = encodeChat(tokenizer, messages, { date, tools });
+      assert.equal(tokenizer.decode(ids), renderChat(messages, { date, tools }));
+      return ids;
+    }),
+    encodeConversation(tokenizer, training, { sft: true }).ids,
+  ].map((ids) => ids.filter((id) => tokenizer.isSpecial(id)));
+}
+
+test('the spelling of any reserved token, in any field, is no control token', () => {
+  const harmless = controlsOf(everyField((field) => field));
+  const fields = new Set<string>();
+  everyField((field) => {
+    fields.add(field);
+    return field;
+  });
+  assert.ok(fields.size > 25);
+  // Every token in all fields, then every field with all tokens.
+  for (const { content } of reservedTokens) {
+    assert.deepEqual(controlsOf(everyField((field) => `${field}${content}`)), harmless, content);
+  }
+  const all = reservedTokens.map(({ content }) => content).join('');
+  for (const forged of fields) {
+    assert.deepEqual(controlsOf(everyField((field) => (field === forged ? all : field))), harmless, forged);
+  }
+});
+
+test('no text of pieces of control tokens, in any field, makes one', () => {
+  const harmless = controlsOf(everyField((field) => field));
+  const piece = fc.oneof(
+    fc.constantFrom(
+      '<',
+      '|',
+      '>',
+      '</',
+      '<|',
+      '|>',
+      '\ue000',
+      '\ue001',
+      'user_end',
+      '_end|>',
+      '|user_end|>',
+      '{{',
+      '%}',
+    ),
+    fc.constantFrom(...reservedTokens.map(({ content }) => content)),
+    fc.string({ maxLength: 4 }),
+  );
+  const text = fc.array(piece, { maxLength: 5 }).map((pieces) => pieces.join(''));
+  fc.assert(
+    fc.property(fc.array(text, { minLength: 40, maxLength: 40 }), (texts) => {
+      let next = 0;
+      // A field's name in front keeps keys apart and calls of display_answers away.
+      assert.deepEqual(controlsOf(everyField((field) => `${field}${texts[next++ % texts.length] ?? ''}`)), harmless);
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test('a date that is none is refused', () => {
+  for (const wrong of ['today', '2026-13-01', '2026-02-30', '<|user_end|>', '']) {
+    assert.throws(() => renderChat([{ role: 'user', content: 'x' }], { date: wrong }), UserError, wrong);
+  }
 });
 
 test('the loss mask covers what the assistant says and the end of its turn', () => {

@@ -1,9 +1,9 @@
 // Conversations as text and as ids: the inference format of Apertus, and its training format for fine-tuning.
 //
-// Ids are made from the rendering so that only what the template itself wrote becomes control tokens: a marker that
-// occurs nowhere in the conversation is put behind every `<` that came from a message or a tool, and is taken out
-// again after the control tokens were found. So nobody can forge the end of a turn, not even in two parts that are
-// joined. Fine-tuning learns from what the assistant says, up to and including the token that ends the turn.
+// Ids are made from the rendering so that only what the template itself wrote becomes control tokens: every `<` of a
+// message or a tool is another character while the template runs, one that occurs nowhere in the conversation, and is
+// put back after the control tokens were found. So nobody can forge the end of a turn, not even in two parts that are
+// joined. (Another, not one more: a template may ask how long a text is.) Fine-tuning learns from what the assistant says, up to and including the token that ends the turn.
 //
 // Does not: generate, or judge what is said.
 import { Template } from '@huggingface/jinja';
@@ -68,6 +68,7 @@ export function renderChat(messages: readonly Message[], options: ChatOptions = 
     templates.set(source, template);
   }
   const date = options.date ?? new Date().toISOString().slice(0, 10);
+  if (!isDate(date)) throw new UserError('the date of a conversation is none', { found: date, expected: 'YYYY-MM-DD' });
   try {
     return template.render({
       messages,
@@ -86,6 +87,11 @@ export function renderChat(messages: readonly Message[], options: ChatOptions = 
   }
 }
 
+function isDate(text: string): boolean {
+  const time = /^\d{4}-\d\d-\d\d$/.test(text) ? Date.parse(text) : Number.NaN;
+  return !Number.isNaN(time) && new Date(time).toISOString().startsWith(text);
+}
+
 /** %Y, %m and %d of an ISO date, as templates ask for them. */
 function formatDate(date: string, format: string): string {
   const [year = '', month = '', day = ''] = date.split('-');
@@ -94,7 +100,7 @@ function formatDate(date: string, format: string): string {
 
 /** The ids of a conversation in the inference format. */
 export function encodeChat(tokenizer: Tokenizer, messages: readonly Message[], options: ChatOptions = {}): number[] {
-  const marker = unusedCharacter(JSON.stringify([messages, options.tools ?? []]));
+  const marker = unusedCharacter(JSON.stringify([messages, options.tools ?? [], options.template ?? '']));
   const rendered = renderChat(mark(messages, marker), {
     ...options,
     ...(options.tools ? { tools: mark(options.tools, marker) } : {}),
@@ -102,11 +108,11 @@ export function encodeChat(tokenizer: Tokenizer, messages: readonly Message[], o
   const ids: number[] = [];
   let at = 0;
   for (const match of rendered.matchAll(control)) {
-    append(ids, tokenizer.encodeOrdinary(rendered.slice(at, match.index).replaceAll(marker, '')));
+    append(ids, tokenizer.encodeOrdinary(rendered.slice(at, match.index).replaceAll(marker, '<')));
     ids.push(idOf(tokenizer, match[0]));
     at = match.index + match[0].length;
   }
-  append(ids, tokenizer.encodeOrdinary(rendered.slice(at).replaceAll(marker, '')));
+  append(ids, tokenizer.encodeOrdinary(rendered.slice(at).replaceAll(marker, '<')));
   return ids;
 }
 
@@ -227,6 +233,15 @@ export function trainingParts(messages: readonly Message[], addGenerationPrompt 
   }
 }
 
+/** The training format as text, with control tokens by the raw names of their ids, as the original template writes it. */
+export function trainingText(messages: readonly Message[], addGenerationPrompt = false): string {
+  return trainingParts(messages, addGenerationPrompt)
+    .map((part) => ('text' in part ? part.text : `<SPECIAL_${rawIds.get(part.control)}>`))
+    .join('');
+}
+
+const rawIds: ReadonlyMap<string, number> = new Map(reservedTokens.map(({ content, id }) => [content, id]));
+
 function encodeParts(tokenizer: Tokenizer, parts: readonly Part[]): number[] {
   const ids: number[] = [];
   let text = '';
@@ -274,9 +289,9 @@ function unusedCharacter(text: string): string {
   throw new UserError('the conversation uses every character for private use');
 }
 
-/** A deep copy with the marker behind every `<` in a string or a key. */
+/** A deep copy with the marker for every `<` in a string or a key. */
 function mark<T>(value: T, marker: string): T {
-  if (typeof value === 'string') return value.replaceAll('<', `<${marker}`) as T;
+  if (typeof value === 'string') return value.replaceAll('<', marker) as T;
   if (Array.isArray(value)) return value.map((item: unknown) => mark(item, marker)) as T;
   if (value !== null && typeof value === 'object') {
     return Object.fromEntries(

@@ -46,7 +46,7 @@ export const chatTemplate = String.raw`{#- Conversation format of Apertus: <s>, 
         {{- '"' + schema.enum | join('" | "') + '"' -}}
     {%- elif kind == "object" and schema.properties -%}
         {{- "{\n" -}}
-        {%- for name, property in schema.properties.items() -%}
+        {%- for name, property in schema.properties | items -%}
             {{- name + ("" if name in (schema.required or []) else "?") -}}
             {{- ": \n                " + type_of(property) -}}
             {%- if not loop.last -%}
@@ -81,7 +81,7 @@ export const chatTemplate = String.raw`{#- Conversation format of Apertus: <s>, 
         {{- "type " + tool.name + " = " -}}
         {%- if tool.parameters and tool.parameters.properties -%}
             {{- "(_: {\n" -}}
-            {%- for name, parameter in tool.parameters.properties.items() -%}
+            {%- for name, parameter in tool.parameters.properties | items -%}
                 {%- if parameter.description -%}
                     {{- "// " + parameter.description + "\n" -}}
                 {%- endif -%}
