@@ -48,6 +48,8 @@ test('e-mail addresses', () => {
     'foo@bar and @handle and a@.com and x.@y.com and icon@2x.png and a@b.c',
     'look at (at) home; me at example dot com',
     `${'x'.repeat(65)}@example.com`,
+    'to {"john doe"@example.com}, {"a.b"@example.org}; class="x"@example.com, a "b"@c and say "hi" @example.com',
+    '邮箱{abc@例子.中国}谢谢 {mail@ドメイン.みんな} abc@例子谢谢。中国',
   ]);
 });
 
@@ -59,6 +61,7 @@ test('IP addresses: hosts, and neither versions nor reserved ones', async () => 
     '192.168.1.1 127.0.0.1 10.0.0.9 224.0.0.1 ::1 fe80::1 fd12:3456::1',
     'version 101.2.3.4, v102.3.4.5, firmware 110.1.2.3, section 104.3.2.1, Chrome/120.0.60.99, >= 120.1.2.3',
     'dpkg (1.16.1.2) and OID 2.5.29.15, but {3.4.5.6} and ({93.184.216.34})',
+    '"oracle-se": "11.2.0.4.v3", 4.3.2.1.in-addr.arpa, libfoo-104.2.3.4.tar.gz, __version__ = "103.5.0.1"',
     '999.1.1.1 and 1.2.3.256 and 100.2.3.4.5 and 100.02.3.4 and a100.2.3.4',
     'std::abs A::B 12:30:45 00:1b:44:11:3a:b7 dead:beef',
   ]);
@@ -85,6 +88,7 @@ test('phones: international ones, groups of Switzerland, France and North Americ
     'mobile 2017-2022, Tel 12.05.2024, the cell has 1234567 parts; a phone of 2023, 1234567 were sold',
     'codes 0032 2044 0033 and 0039 0061; +0041 44; 2024-01-01 12:00:00; 3.14159265358979; 5+4412345678',
     '550e8400-e29b-41d4-a716-446655440000; ISBN 978-3-16-148410-0; 10.1000/182; 044 123 45 67 89',
+    '{01 23 45 67 89} and 01 02 03 04 05',
   ]);
 });
 

@@ -47,6 +47,7 @@ const [space, quote, openParenthesis, closeParenthesis, plus, dash, dot, slash] 
 ] as const;
 const [zero, nine, colon, at, underscore] = [48, 57, 58, 64, 95] as const;
 const [dollar, percent, comma, equals] = [36, 37, 44, 61] as const;
+const [lineFeed, doubleQuote] = [10, 34] as const;
 
 const isDigit = (code: number): boolean => code >= zero && code <= nine;
 /** No-break and narrow no-break space stand between groups of digits as a space does. */
@@ -185,7 +186,9 @@ export class Scanner {
         const end = found + word.length;
         const before = found === 0 ? this.code(from - 1) : window.charCodeAt(found - 1);
         // Short words stand alone; long ones may go on, as in "Telefonnummer". Digits between belong to something else.
-        const alone = !isWord(before) && (word.length > 4 || end >= window.length || !isWord(window.charCodeAt(end)));
+        const alone =
+          (!isWord(before) || before === underscore) &&
+          (word.length > 4 || end >= window.length || !isWord(window.charCodeAt(end)));
         if (alone && !/\d/.test(window.slice(end))) return true;
         if (found === 0) break;
       }
@@ -432,6 +435,9 @@ export class Scanner {
     const after = text.charCodeAt(i);
     if (isWord(after) || ((after === dot || after === dash) && isDigit(text.charCodeAt(i + 1)))) return false;
     this.next = i;
+    // A part of a longer name: 11.2.0.4.v3, 4.3.2.1.in-addr.arpa, lib-1.2.3.4.
+    if (after === dot && isLowerLetter(text.charCodeAt(i + 1))) return true;
+    if (before === dash && isWord(this.code(start - 2))) return true;
     if (!this.options.reservedAddresses && isReservedIPv4(octets)) return true;
     // A version, an object identifier or a section of a text, not a host.
     if (this.wordBefore(start, versionWords, 20)) return true;
@@ -472,6 +478,19 @@ export class Scanner {
   }
 
   // E-mail -----------------------------------------------------------------------------------------------------------
+
+  /** The quote that opens a quoted local part (RFC 5321, 4.1.2) ending before `end`, or `end`. */
+  private quotedStart(end: number): number {
+    if (this.code(end - 1) !== doubleQuote) return end;
+    const from = Math.max(this.taken, end - 66);
+    for (let i = end - 2; i >= from; i--) {
+      const code = this.code(i);
+      if (code === lineFeed || code === at) return end;
+      if (code === doubleQuote)
+        return i < end - 2 && !isWord(this.code(i - 1)) && this.code(i - 1) !== equals ? i : end;
+    }
+    return end;
+  }
 
   /** First character of a local part that ends before `end`; `end` itself where there is none, or too long a one. */
   private localStart(end: number): number {
@@ -523,7 +542,8 @@ export class Scanner {
 
   private email(sign: number): void {
     if (!this.wants.email) return;
-    const start = this.localStart(sign);
+    const quoted = this.quotedStart(sign);
+    const start = quoted < sign ? quoted : this.localStart(sign);
     if (start === sign) return;
     addressLiteral.lastIndex = sign + 1;
     const literal = addressLiteral.exec(this.text);
@@ -531,7 +551,11 @@ export class Scanner {
       this.take(start, sign + 1 + literal[0].length, 'email');
       return;
     }
-    const end = this.hostEnd(sign + 1, false);
+    let end = this.hostEnd(sign + 1, false);
+    if (end < 0 && this.code(sign + 1) >= 0x0e00) {
+      unspacedHost.lastIndex = sign + 1;
+      end = unspacedHost.test(this.text) ? unspacedHost.lastIndex : -1;
+    }
     if (end < 0 || fileEnds.has(this.text.slice(this.text.lastIndexOf('.', end - 1) + 1, end).toLowerCase())) return;
     this.take(start, end, 'email');
   }
@@ -550,10 +574,14 @@ export class Scanner {
   }
 }
 
+const isLowerLetter = (code: number): boolean => code >= 97 && code <= 122;
 const isHex = (code: number): boolean => code < 128 && ((classes[code] as number) & hexBit) !== 0;
 
 /** `user@[192.0.2.1]` */
 const addressLiteral = /\[(?:\d{1,3}\.){3}\d{1,3}\]/y;
+/** A host name in a script without spaces ends with one of its top levels (IANA's root zone); what follows may be text. */
+const unspacedHost =
+  /(?:[\p{L}\p{M}\p{N}-]{1,63}\.){1,8}?(?:中国|中國|台湾|台灣|香港|澳門|新加坡|公司|网络|網絡|网址|政务|公益|中文网|商城|在线|世界|みんな|コム|한국|닷컴|ไทย|คอม|ລາວ)/uy;
 const bracketedAt = /(?:\[ ?(?:at|AT) ?\]|\( ?(?:at|AT) ?\)|\{ ?(?:at|AT) ?\}) ?/y;
 const bracketedDot = / ?(?:\[ ?(?:dot|DOT|\.) ?\]|\( ?(?:dot|DOT|\.) ?\)|\{ ?(?:dot|DOT|\.) ?\}) ?/y;
 
@@ -670,5 +698,14 @@ function isNationalForm(form: string, digits: string): boolean {
   if (groups.join('') === '1334') return /^1[2-9]/.test(digits);
   if (groups.join('') === '3322')
     return /^0(?:2[1-7]|3[1-4]|4[134]|5[1256]|6[12]|7[1-9]|81|91|800|84\d|900)/.test(digits);
-  return groups.join('') === '22222' && /^0[1-9]/.test(digits);
+  // Not the numbers of a list, 01 02 03 04 05.
+  return groups.join('') === '22222' && /^0[1-9]/.test(digits) && !ascends(digits);
+}
+
+/** Is every pair of digits one more than the pair before? */
+function ascends(digits: string): boolean {
+  for (let i = 2; i < digits.length; i += 2) {
+    if (Number(digits.slice(i, i + 2)) !== Number(digits.slice(i - 2, i)) + 1) return false;
+  }
+  return true;
 }
