@@ -27,6 +27,7 @@
 #include <vector>
 
 #include "comm/group.h"
+#include "data/classifier.h"
 #include "data/data.h"
 #include "kernels.h"
 
@@ -1303,6 +1304,107 @@ napi_value dataHashes(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+// dataTextSum(bytes, length, shape, slots, hashes, starts, pool, left, rows, kept, into) -> how many rows; `shape` is the
+// number of words, bucket, minn, maxn, wordNgrams.
+napi_value dataTextSum(napi_env env, napi_callback_info info) {
+  static thread_local std::vector<uint8_t> marked;
+  static thread_local std::vector<int32_t> tokens;
+  Arguments a(env, info, "dataTextSum", 11);
+  Array<uint8_t> bytes = a.octets("bytes");
+  int64_t length = a.size("length");
+  Ints shape = a.ints("shape"), slots = a.ints("slots"), hashes = a.ints("hashes"), starts = a.ints("starts");
+  Array<uint8_t> pool = a.octets("pool");
+  Ints left = a.ints("left");
+  Floats rows = a.floats("rows"), kept = a.floats("kept"), into = a.floats("into");
+  a.need(bytes, length);
+  a.need(shape, 5);
+  a.need(slots, 2);
+  a.need(into, 1);
+  if (!a.ok()) return nullptr;
+  BelayWords words{slots.data, slots.length, hashes.data, starts.data, pool.data, shape.data[0]};
+  a.need(hashes, words.size);
+  a.need(starts, plus(words.size, 1));
+  bool shared = shape.data[3] > 0 || shape.data[4] > 1;
+  if (a.ok() && shared && shape.data[1] < 1) a.refuse("bucket", "%d", shape.data[1], "%s", "at least 1");
+  if (a.ok() && (words.size < 0 || (slots.length & (slots.length - 1)) != 0 || words.size >= slots.length))
+    a.refuse("slots", "%lld", static_cast<long long>(slots.length), "a power of two above %d", words.size);
+  if (a.ok() && left.length > 0 && (left.length < 2 || (left.length & (left.length - 1)) != 0))
+    a.refuse("left", "%lld", static_cast<long long>(left.length), "%s", "a power of two");
+  int64_t place = 8 + into.length;
+  a.need(kept, place);
+  if (!a.ok()) return nullptr;
+  BelayRows table{shape.data[1], shape.data[2], shape.data[3], shape.data[4], left.length == 0 ? nullptr : left.data,
+                  left.length / 2, rows.data, rows.length / into.length, into.length};
+  BelayKept memory{kept.data, 1};
+  while (2 * memory.places * place <= kept.length) memory.places *= 2;
+  if (static_cast<int64_t>(marked.size()) < length + 8) marked.resize(length + 8);
+  if (static_cast<int64_t>(tokens.size()) < length / 2 + 2) tokens.resize(length / 2 + 2);
+  int64_t count =
+      belay_text_sum(bytes.data, length, &words, &table, &memory, marked.data(), tokens.data(), into.data);
+  if (count < 0) {
+    a.refuse("rows", "%lld", static_cast<long long>(table.num_rows), "%s", "as many as the table of words and n-grams says");
+    return nullptr;
+  }
+  return numberOf(env, static_cast<double>(count));
+}
+
+// dataTrain(order, from, to, lineStarts, tokens, labels, rowStarts, tokenRows, hashes, shape, input, output, numLabels,
+// numbers): lines order[from] to order[to]; `shape` is the number of words, bucket, wordNgrams; `numbers` is the rate at
+// the start, tokens done, tokens in all, sum of the probabilities of the right labels.
+napi_value dataTrain(napi_env env, napi_callback_info info) {
+  static thread_local std::vector<float> scratch;
+  static thread_local std::vector<int32_t> found;
+  Arguments a(env, info, "dataTrain", 14);
+  Ints order = a.ints("order");
+  int64_t from = a.size("from"), to = a.size("to");
+  Ints lineStarts = a.ints("lineStarts"), tokens = a.ints("tokens"), labels = a.ints("labels"),
+       rowStarts = a.ints("rowStarts"), tokenRows = a.ints("tokenRows"), hashes = a.ints("hashes"),
+       shape = a.ints("shape");
+  Floats input = a.floats("input"), output = a.floats("output");
+  int64_t numLabels = a.size("numLabels", 1 << 30);
+  Array<double> numbers = a.doubles("numbers");
+  a.need(order, to);
+  a.need(lineStarts, plus(labels.length, 1));
+  a.need(rowStarts, plus(hashes.length, 1));
+  a.need(shape, 3);
+  a.need(numbers, 4);
+  if (a.ok() && numLabels < 1) a.refuse("numLabels", "%d", 0, "%s", "at least 1");
+  if (!a.ok()) return nullptr;
+  int64_t stride = output.length / numLabels;
+  if (stride < 8 || stride % 8 != 0)
+    a.refuse("length of output", "%lld", static_cast<long long>(output.length), "%s", "rows of a multiple of 8");
+  if (shape.data[2] > 1 && shape.data[1] < 1) a.refuse("bucket", "%d", shape.data[1], "%s", "at least 1");
+  if (!a.ok()) return nullptr;
+  BelayLines lines{lineStarts.data, tokens.data, labels.data, labels.length, tokens.length,
+                   rowStarts.data, tokenRows.data, hashes.data, hashes.length, tokenRows.length,
+                   shape.data[0], shape.data[1], shape.data[2]};
+  // Room for the rows of the longest of these lines.
+  int64_t room = 0;
+  for (int64_t i = from; i < to; i++) {
+    int64_t line = order.data[i], count = 0;
+    if (line < 0 || line >= labels.length) break;
+    int64_t begin = lineStarts.data[line], end = lineStarts.data[line + 1];
+    for (int64_t t = begin < 0 ? 0 : begin; t < end && t < tokens.length; t++) {
+      int64_t type = tokens.data[t];
+      if (type >= 0 && type < hashes.length) count += rowStarts.data[type + 1] - rowStarts.data[type];
+      if (shape.data[2] > 1) count += shape.data[2] - 1;
+    }
+    if (count > room) room = count;
+  }
+  int64_t padded = (numLabels + 7) / 8 * 8;
+  if (static_cast<int64_t>(scratch.size()) < 2 * stride + padded) scratch.resize(2 * stride + padded);
+  if (static_cast<int64_t>(found.size()) < room) found.resize(room);
+  double *n = numbers.data;
+  BelayFit fit{input.data, output.data, input.length / stride, numLabels, stride, n[0], n[1], n[2], n[3],
+               scratch.data(), scratch.data() + stride, scratch.data() + 2 * stride, found.data(), room};
+  static const BelayTrain train = belay_train();
+  if (train(&lines, order.data + from, to - from, &fit) != 0)
+    a.refuse("lines", "%s", "a number outside", "%s", "numbers within their tables");
+  n[1] = fit.done;
+  n[3] = fit.sure;
+  return nullptr;
+}
+
 }  // namespace
 
 NAPI_MODULE_INIT() {
@@ -1334,6 +1436,8 @@ NAPI_MODULE_INIT() {
                    {"dataShingles", dataShingles},
                    {"dataMinima", dataMinima},
                    {"dataSamples", dataSamples},
+                   {"dataTextSum", dataTextSum},
+                   {"dataTrain", dataTrain},
                    {"dataHashes", dataHashes}};
   for (const auto &entry : functions) {
     napi_value function;

@@ -43,6 +43,7 @@ const flagsOf = {
   'target-avx512.cpp': avx512,
   'target-avx512bf16.cpp': [...avx512, '-mavx512bf16'],
   'minima-avx2.cpp': avx2,
+  'classifier-avx2.cpp': avx2,
   'minima-avx512.cpp': avx512,
 };
 
@@ -52,6 +53,7 @@ const instructionOf = {
   'target-avx512.cpp': 'vpermw %zmm0, %zmm1, %zmm2',
   'target-avx512bf16.cpp': 'vcvtne2ps2bf16 %zmm0, %zmm1, %zmm2',
   'minima-avx2.cpp': 'vpermd %ymm0, %ymm1, %ymm2',
+  'classifier-avx2.cpp': 'vpermd %ymm0, %ymm1, %ymm2',
   'minima-avx512.cpp': 'vpermw %zmm0, %zmm1, %zmm2',
 };
 
@@ -168,7 +170,7 @@ async function main() {
   }
   const isX86 = process.arch === 'x64';
   const unknown = isX86 ? await unknownTargets(compiler) : Object.keys(flagsOf);
-  const targetOf = (file) => file.replace(/^(target|minima)-|\.cpp$/g, '');
+  const targetOf = (file) => file.replace(/^(target|minima|classifier)-|\.cpp$/g, '');
   if (isX86 && unknown.length > 0) {
     const names = [...new Set(unknown.map(targetOf))].join(', ');
     console.error(`belay: ${compiler.program} does not know the instructions of ${names}; built without. ${newer}`);

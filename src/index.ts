@@ -32,6 +32,10 @@ export { version } from './base/version.ts';
 // data: documents in, clean documents out
 export { buildSource } from './data/build-source.ts';
 export { cleanDocuments } from './data/clean.ts';
+export { evaluateClassifier, HoldOut, type LabelScore, type Scores } from './data/fasttext/evaluate.ts';
+export { type FastTextModel, modelOf, type Prediction, readFastTextModel } from './data/fasttext/model.ts';
+export { ClassifierTrainer, type TrainSettings, trainSettings } from './data/fasttext/train.ts';
+export { type Classifier, writeFastTextModel } from './data/fasttext/write.ts';
 export { writeLedgerParquet } from './data/funnel-parquet.ts';
 export { funnelPicture } from './data/funnel-picture.ts';
 export { type DocumentTexts, lookUpDocument } from './data/look-up.ts';

@@ -78,6 +78,37 @@ export interface NativeModule {
     narrow: boolean,
     out: BigUint64Array,
   ): void;
+  /** into += the rows of a line of UTF-8, answers how many (native/data/classifier.h, src/data/fasttext/vectors.ts). */
+  dataTextSum(
+    bytes: Uint8Array,
+    length: number,
+    shape: Int32Array,
+    slots: Int32Array,
+    hashes: Int32Array,
+    starts: Int32Array,
+    pool: Uint8Array,
+    left: Int32Array,
+    rows: Float32Array,
+    kept: Float32Array,
+    into: Float32Array,
+  ): number;
+  /** Steps of training on the lines order[from] to order[to] (native/data/classifier.h, src/data/fasttext/train-loop.ts). */
+  dataTrain(
+    order: Int32Array,
+    from: number,
+    to: number,
+    lineStarts: Int32Array,
+    tokens: Int32Array,
+    labels: Int32Array,
+    rowStarts: Int32Array,
+    tokenRows: Int32Array,
+    hashes: Int32Array,
+    shape: Int32Array,
+    input: Float32Array,
+    output: Float32Array,
+    numLabels: number,
+    numbers: Float64Array,
+  ): void;
   /** The samples of a text by winnowing, six words each (native/data/data.h); -1 where `out` is too small. */
   dataSamples(text: string, k: number, neighbours: number, out: Uint32Array): number;
   /** XXH64 of the bytes [start, end) of each range. */

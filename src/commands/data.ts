@@ -4,6 +4,7 @@
 import { buildCommand, buildRouteMap } from '@stricli/core';
 import { terminalLog } from '../base/progress.ts';
 import { getDebianDocuments } from '../data/sources/debian.ts';
+import { trainClassifier } from './data-classifier.ts';
 import { funnel, ledger } from './data-funnel.ts';
 import { command as optout } from './data-optout.ts';
 import { probes } from './data-probes.ts';
@@ -75,7 +76,7 @@ function oneOf(text: string): 'debian' {
 }
 
 export const command = buildRouteMap({
-  routes: { clean, submit, tasks, optout, step, funnel, ledger, summary, probes, get },
+  routes: { clean, submit, tasks, optout, step, funnel, ledger, summary, probes, trainClassifier, get },
   defaultCommand: 'clean',
   docs: {
     brief: 'clean documents, with a reason for each one dropped',

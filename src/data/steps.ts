@@ -7,6 +7,7 @@ import type { StepContext, StepDefinition, StepOf } from './step.ts';
 import { definition as blockList } from './steps/block-list.ts';
 import { definition as book } from './steps/book.ts';
 import { definition as c4 } from './steps/c4.ts';
+import { definition as classify } from './steps/classify.ts';
 import { definition as code } from './steps/code.ts';
 import { definition as decontaminate } from './steps/decontaminate.ts';
 import { definition as exactDedup } from './steps/exact-dedup.ts';
@@ -31,6 +32,7 @@ export const stepDefinitions: readonly StepDefinition[] = [
   blockList,
   book,
   c4,
+  classify,
   code,
   decontaminate,
   exactDedup,

@@ -1,17 +1,25 @@
 // Reads fastText models (.bin and quantised .ftz, format version 12) and classifies text with them.
 //
 // The layout and the arithmetic follow facebookresearch/fastText (MIT): byte n-grams by FNV-1a hash, the mean of
-// their rows, product-quantised matrices, and softmax or the Huffman tree of hierarchical softmax.
-// Checked against the authors' own code compiled to wasm (language-id.test.ts).
+// their rows, product-quantised matrices, and softmax or the Huffman tree of hierarchical softmax. Quantised rows are
+// unpacked once. Checked against the authors' own code, compiled to wasm (language-id.test.ts) and Debian's
+// (train.test.ts).
 //
-// Does not: train (train.ts), and reads supervised models only.
+// Does not: train (train.ts) or write (write.ts), and reads supervised models only.
 import { readFileSync } from 'node:fs';
-import { endOfLine, fnv, fnvStart, fnvStep, type Hashing, isSpace, labelPrefix, Ngrams } from './ngrams.ts';
+import { endianness } from 'node:os';
+import type { NativeModule } from '../../base/native.ts';
+import { type Hashing, labelPrefix, Ngrams } from './ngrams.ts';
+import { TextVectors } from './vectors.ts';
+import { fnv, WordTable } from './words.ts';
 
 /** FASTTEXT_FILEFORMAT_MAGIC_INT32 */
 export const magic = 793712314;
 export const fileVersion = 12;
-const lossNames = { 1: 'hierarchical softmax', 2: 'negative sampling', 3: 'softmax', 4: 'one against all' } as const;
+/** loss_name of args.h */
+export const losses = { hierarchicalSoftmax: 1, negativeSampling: 2, softmax: 3, oneAgainstAll: 4 } as const;
+/** model_name of args.h */
+export const supervised = 3;
 
 export interface Prediction {
   /** Without the prefix `__label__`. */
@@ -27,10 +35,30 @@ export interface FastTextModel {
   vector(text: string): Float32Array;
   /** The `count` most probable labels of one line of text (line breaks count as spaces). */
   predict(text: string, count?: number): Prediction[];
+  /** Probabilities of all labels, in their order; false where the text has no row. */
+  probabilities(text: string, into: Float64Array): boolean;
+}
+
+/** What a model is made of. */
+export interface Weights {
+  readonly ngrams: Ngrams;
+  readonly labels: readonly string[];
+  /** How often each label occurred. */
+  readonly counts: readonly number[];
+  readonly dimension: number;
+  readonly loss: number;
+  /** Rows of words and n-grams. */
+  readonly input: Float32Array;
+  /** Rows of labels, or of the inner nodes of their tree. */
+  readonly output: Float32Array;
 }
 
 /** Loads a model; throws when the file is none. */
-export function readFastTextModel(path: string): FastTextModel {
+export function readFastTextModel(path: string, kernels?: NativeModule | null): FastTextModel {
+  return modelOf(readWeights(path), kernels);
+}
+
+function readWeights(path: string): Weights {
   const input = new Input(readFileSync(path));
   if (input.int32() !== magic) throw new Error(`${path} is not a fastText model`);
   const version = input.int32();
@@ -44,35 +72,63 @@ export function readFastTextModel(path: string): FastTextModel {
   const minn = input.int32();
   const maxn = input.int32();
   input.skip(4 + 8); // lrUpdateRate, t
-  if (kind !== 3) throw new Error(`${path} holds word vectors, not a classifier`);
-  if (!(loss in lossNames) || loss === 2) throw new Error(`${path}: loss ${loss} cannot be predicted from`);
+  if (kind !== supervised) throw new Error(`${path} holds word vectors, not a classifier`);
+  if (!Object.values<number>(losses).includes(loss) || loss === losses.negativeSampling)
+    throw new Error(`${path}: loss ${loss} cannot be predicted from`);
+  if (dimension < 1 || bucket < 0 || (bucket === 0 && (maxn > 0 || wordNgrams > 1)))
+    throw new Error(`${path}: dimension ${dimension} and bucket ${bucket} make no classifier`);
   const { labels, counts, ngrams } = readDictionary(input, { wordNgrams, bucket, minn, maxn });
   const quantised = input.bool();
   const rows = quantised ? quantisedMatrix(input) : denseMatrix(input);
   const output = input.bool() && quantised ? quantisedMatrix(input) : denseMatrix(input);
-  const tree = loss === 1 ? buildTree(counts) : undefined;
-  const sums = new TokenSums(ngrams, rows, dimension);
+  const { pruned, words } = ngrams;
+  let needed = words.size + (pruned ? 0 : bucket);
+  for (const row of pruned?.values() ?? []) needed = Math.max(needed, words.size + row + 1);
+  if (rows.length < needed * dimension || output.length < labels.length * dimension)
+    throw new Error(`${path}: its matrices are smaller than its dictionary`);
+  return { ngrams, labels, counts, dimension, loss, input: rows, output };
+}
 
-  const hiddenOf = (text: string): Float32Array | undefined => {
-    const hidden = new Float32Array(dimension);
-    const count = sums.add(hidden, text);
-    if (count === 0) return undefined;
-    const scale = Math.fround(1 / count);
-    for (let i = 0; i < dimension; i++) hidden[i] = (hidden[i] as number) * scale;
-    return hidden;
-  };
+/** A model to predict with. */
+export function modelOf(weights: Weights, kernels?: NativeModule | null): FastTextModel {
+  const { labels, dimension, output, loss } = weights;
+  const vectors = new TextVectors(weights.ngrams, weights.input, dimension, kernels);
+  const tree = loss === losses.hierarchicalSoftmax ? buildTree(weights.counts) : undefined;
+  const hidden = new Float32Array(dimension);
+  const scores = new Float64Array(labels.length);
+  const score = tree
+    ? () => treeScores(tree, output, hidden, scores)
+    : () => flatScores(output, hidden, scores, loss === losses.oneAgainstAll);
   return {
     labels,
     dimension,
-    vector: (text) => hiddenOf(text) ?? new Float32Array(dimension),
+    vector(text) {
+      const into = new Float32Array(dimension);
+      vectors.mean(text, into);
+      return into;
+    },
     predict(text, count = 1) {
-      const hidden = hiddenOf(text);
-      if (!hidden) return [];
-      const scores = tree ? treeScores(tree, output, hidden) : flatScores(output, hidden, labels.length, loss === 4);
+      if (!vectors.mean(text, hidden)) return [];
+      const prediction = (id: number): Prediction => ({
+        label: labels[id] as string,
+        probability: Math.exp(scores[id] as number),
+      });
+      if (count === 1) {
+        if (tree) return [prediction(bestLeaf(tree, output, hidden, scores))];
+        score();
+        return [prediction(scores.indexOf(scores.reduce((a, b) => Math.max(a, b), -Infinity)))];
+      }
+      score();
       return [...scores.keys()]
         .sort((a, b) => (scores[b] as number) - (scores[a] as number))
         .slice(0, count)
-        .map((id) => ({ label: labels[id] as string, probability: Math.exp(scores[id] as number) }));
+        .map(prediction);
+    },
+    probabilities(text, into) {
+      if (!vectors.mean(text, hidden)) return false;
+      score();
+      for (let id = 0; id < scores.length; id++) into[id] = Math.exp(scores[id] as number);
+      return true;
     },
   };
 }
@@ -85,17 +141,17 @@ function readDictionary(
   const size = input.int32();
   input.skip(4 + 4 + 8); // numbers of words, labels and tokens
   const numPruned = input.int64();
-  const words = new Map<string, number>();
+  const words = new WordTable();
   const labels: string[] = [];
   const counts: number[] = [];
   for (let i = 0; i < size; i++) {
     const word = input.word();
     const count = input.int64();
     if (input.byte() === 0) {
-      words.set(word, words.size);
+      words.add(word, 0, word.length, fnv(word, 0, word.length));
       continue;
     }
-    const label = Buffer.from(word, 'latin1').toString('utf8');
+    const label = word.toString('utf8');
     labels.push(label.startsWith(labelPrefix) ? label.slice(labelPrefix.length) : label);
     counts.push(count);
   }
@@ -105,133 +161,6 @@ function readDictionary(
     pruned?.set(from, input.int32());
   }
   return { labels, counts, ngrams: new Ngrams(words, hashing, pruned) };
-}
-
-/**
- * Sums of rows by token. Texts repeat their words, so a token's rows are summed once and kept, found again by the hash of
- * its bytes. What is kept never changes a sum.
- */
-class TokenSums {
-  private readonly ngrams: Ngrams;
-  private readonly rows: Matrix;
-  private readonly dimension: number;
-  /** Open addressing: place of a token, -1 where free. */
-  private readonly table = new Int32Array(4 * maxKept).fill(-1);
-  /** By place: hash, begin of its bytes, number of its rows, and their sum. The last place is for what is not kept. */
-  private readonly hashes = new Int32Array(maxKept);
-  private readonly starts = new Int32Array(maxKept + 1);
-  private readonly counts = new Int32Array(maxKept + 1);
-  private sums: Float32Array;
-  private tokens: Uint8Array = new Uint8Array(1 << 16);
-  private kept = 0;
-  private bytes = Buffer.alloc(1 << 16);
-
-  constructor(ngrams: Ngrams, rows: Matrix, dimension: number) {
-    this.ngrams = ngrams;
-    this.rows = rows;
-    this.dimension = dimension;
-    this.sums = new Float32Array(1024 * dimension);
-  }
-
-  /** into += rows of the text; answers how many they are. */
-  add(into: Float32Array, text: string): number {
-    if (this.bytes.length < 3 * text.length + endOfLine.length) this.bytes = Buffer.alloc(6 * text.length + 64);
-    const { bytes, dimension, ngrams } = this;
-    const length = bytes.write(text, 0, 'utf8');
-    const hashes: number[] = [];
-    let count = 0;
-    const take = (start: number, end: number, hash: number): void => {
-      const place = this.placeOf(start, end, hash);
-      if (place < 0) return;
-      const { sums } = this;
-      for (let i = 0, from = place * dimension; i < dimension; i++) {
-        into[i] = (into[i] as number) + (sums[from + i] as number);
-      }
-      count += this.counts[place] as number;
-      if (ngrams.wordNgrams > 1) hashes.push(hash >>> 0);
-    };
-    let isEnded = false;
-    for (let i = 0, start = 0, hash = fnvStart; i <= length && !isEnded; i++) {
-      const byte = i < length ? (bytes[i] as number) : 0;
-      if (!isSpace(byte)) {
-        hash = fnvStep(hash, byte);
-        continue;
-      }
-      if (i > start) {
-        take(start, i, hash);
-        // What stands behind a written end is another line.
-        isEnded = i - start === endOfLine.length && bytes.toString('latin1', start, i) === endOfLine;
-      }
-      start = i + 1;
-      hash = fnvStart;
-    }
-    if (!isEnded) {
-      bytes.write(endOfLine, length, 'latin1');
-      take(length, length + endOfLine.length, fnv(endOfLine));
-    }
-    for (const row of ngrams.rowsOfWords(hashes)) {
-      addRow(into, this.rows, row);
-      count++;
-    }
-    return count;
-  }
-
-  /** Place of a token's sum; -1: the token is passed over. */
-  private placeOf(start: number, end: number, hash: number): number {
-    const { bytes, table } = this;
-    const mask = table.length - 1;
-    let slot = Math.imul(hash, 0x9e3779b1) >>> 13;
-    for (slot &= mask; (table[slot] as number) >= 0; slot = (slot + 1) & mask) {
-      const place = table[slot] as number;
-      if (this.hashes[place] === hash && this.isToken(place, start, end)) return place;
-    }
-    const token = bytes.toString('latin1', start, end);
-    if (this.ngrams.isPassedOver(token)) return -1;
-    if (end - start > longestKept) return this.sum(token, maxKept);
-    if (this.kept === maxKept) {
-      table.fill(-1);
-      this.kept = 0;
-      return this.placeOf(start, end, hash);
-    }
-    const place = this.kept++;
-    const at = this.starts[place] as number;
-    if (at + longestKept > this.tokens.length) this.tokens = grown(this.tokens, new Uint8Array(2 * this.tokens.length));
-    for (let i = start; i < end; i++) this.tokens[at + i - start] = bytes[i] as number;
-    this.starts[place + 1] = at + end - start;
-    this.hashes[place] = hash;
-    table[slot] = place;
-    return this.sum(token, place);
-  }
-
-  private isToken(place: number, start: number, end: number): boolean {
-    const { bytes, tokens } = this;
-    const at = this.starts[place] as number;
-    if ((this.starts[place + 1] as number) - at !== end - start) return false;
-    for (let i = 0; i < end - start; i++) if (tokens[at + i] !== bytes[start + i]) return false;
-    return true;
-  }
-
-  private sum(token: string, place: number): number {
-    const { dimension } = this;
-    const from = place * dimension;
-    if (from + dimension > this.sums.length) {
-      this.sums = grown(this.sums, new Float32Array(Math.max(2 * this.sums.length, from + dimension)));
-    }
-    const sum = this.sums.subarray(from, from + dimension).fill(0);
-    const rows = this.ngrams.rowsOfToken(token);
-    for (const row of rows) addRow(sum, this.rows, row);
-    this.counts[place] = rows.length;
-    return place;
-  }
-}
-
-/** Tokens whose sums are kept, and how long the longest one is, in bytes. */
-const maxKept = 1 << 17;
-const longestKept = 64;
-
-function grown<T extends Uint8Array | Float32Array>(from: T, to: T): T {
-  to.set(from);
-  return to;
 }
 
 /** Little-endian fields one after the other. */
@@ -273,62 +202,55 @@ class Input {
 
   floats(count: number): Float32Array {
     const bytes = this.take(4 * count);
-    // A copy, since the place in the file need not be a multiple of four; every machine that runs this is little-endian.
-    const copy = new Uint8Array(bytes.length);
-    copy.set(bytes);
-    return new Float32Array(copy.buffer);
+    const copy = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length);
+    if (!littleEndian) Buffer.from(copy).swap32();
+    return new Float32Array(copy);
   }
 
-  /** Bytes up to a zero, one character per byte. */
-  word(): string {
+  /** Bytes up to a zero. */
+  word(): Buffer {
     const end = this.bytes.indexOf(0, this.at);
-    const word = this.bytes.subarray(this.at, end).toString('latin1');
+    if (end < 0) throw new Error('the fastText model is cut off');
+    const word = this.bytes.subarray(this.at, end);
     this.at = end + 1;
     return word;
   }
 }
 
-/** Rows one after the other. */
-interface Matrix {
-  readonly columns: number;
-  readonly data: Float32Array;
-}
+const littleEndian = endianness() === 'LE';
 
-function denseMatrix(input: Input): Matrix {
+function denseMatrix(input: Input): Float32Array {
   const rows = input.int64();
-  const columns = input.int64();
-  return { columns, data: input.floats(rows * columns) };
+  return input.floats(rows * input.int64());
 }
 
-/**
- * Each row is cut into pieces, each piece is one of 256 centroids; the norm of a row may be quantised apart. Written out
- * here: files are quantised to be small to send, and adding up rows is most of the work.
- */
-function quantisedMatrix(input: Input): Matrix {
+/** Each row is cut into pieces, each piece is one of 256 centroids; the norm of a row may be quantised apart. */
+function quantisedMatrix(input: Input): Float32Array {
   const hasNorms = input.bool();
   const rows = input.int64();
   const columns = input.int64();
   const codes = input.take(input.int32());
   const pieces = readQuantiser(input);
+  if (pieces.dimension !== columns || codes.length < rows * pieces.numPieces)
+    throw new Error('the quantised matrix of the fastText model does not fit together');
   const normCodes = hasNorms ? input.take(rows) : undefined;
-  const norms = hasNorms ? readQuantiser(input) : undefined;
+  const norms = hasNorms ? readQuantiser(input).centroids : undefined;
   const { numPieces, width, lastWidth, centroids } = pieces;
-  if (codes.length !== rows * numPieces) throw new Error('the fastText model has codes of another size');
-  const data = new Float32Array(rows * columns);
+  const matrix = new Float32Array(rows * columns);
   for (let row = 0; row < rows; row++) {
-    const scale = norms && normCodes ? (norms.centroids[(normCodes[row] as number) * norms.lastWidth] as number) : 1;
+    const scale = norms && normCodes ? (norms[normCodes[row] as number] as number) : 1;
     for (let piece = 0; piece < numPieces; piece++) {
-      const last = piece === numPieces - 1;
-      const code = codes[row * numPieces + piece] as number;
-      const from = piece * 256 * width + code * (last ? lastWidth : width);
+      const size = piece === numPieces - 1 ? lastWidth : width;
+      const from = piece * 256 * width + (codes[numPieces * row + piece] as number) * size;
       const to = row * columns + piece * width;
-      for (let i = 0; i < (last ? lastWidth : width); i++) data[to + i] = scale * (centroids[from + i] as number);
+      for (let i = 0; i < size; i++) matrix[to + i] = scale * (centroids[from + i] as number);
     }
   }
-  return { columns, data };
+  return matrix;
 }
 
 interface Quantiser {
+  readonly dimension: number;
   readonly numPieces: number;
   readonly width: number;
   readonly lastWidth: number;
@@ -340,17 +262,15 @@ function readQuantiser(input: Input): Quantiser {
   const numPieces = input.int32();
   const width = input.int32();
   const lastWidth = input.int32();
-  return { numPieces, width, lastWidth, centroids: input.floats(dimension * 256) };
+  if ((numPieces - 1) * width + lastWidth !== dimension)
+    throw new Error('the quantised matrix of the fastText model does not fit together');
+  return { dimension, numPieces, width, lastWidth, centroids: input.floats(dimension * 256) };
 }
 
-/** into += row. */
-function addRow(into: Float32Array, { columns, data }: Matrix, row: number): void {
-  for (let i = 0, from = row * columns; i < columns; i++) into[i] = (into[i] as number) + (data[from + i] as number);
-}
-
-function dot({ columns, data }: Matrix, row: number, vector: Float32Array): number {
+function dot(matrix: Float32Array, row: number, vector: Float32Array): number {
   let sum = 0;
-  for (let i = 0, from = row * columns; i < columns; i++) sum += (data[from + i] as number) * (vector[i] as number);
+  for (let i = 0, at = row * vector.length; i < vector.length; i++)
+    sum += (matrix[at + i] as number) * (vector[i] as number);
   return sum;
 }
 
@@ -385,27 +305,70 @@ function buildTree(counts: readonly number[]): TreeNode[] {
 const logFloor = 1e-5;
 
 /** Logarithm of each label's probability. */
-function treeScores(nodes: readonly TreeNode[], output: Matrix, hidden: Float32Array): Float64Array {
-  const labels = (nodes.length + 1) / 2;
-  const scores = new Float64Array(labels);
+function treeScores(nodes: readonly TreeNode[], output: Float32Array, hidden: Float32Array, into: Float64Array): void {
+  const labels = into.length;
   const open: [number, number][] = [[nodes.length - 1, 0]];
   for (let next = open.pop(); next; next = open.pop()) {
     const [at, score] = next;
     const { left, right } = nodes[at] as TreeNode;
     if (left < 0) {
-      scores[at] = score;
+      into[at] = score;
       continue;
     }
     const share = 1 / (1 + Math.exp(-dot(output, at - labels, hidden)));
     open.push([left, score + Math.log(1 - share + logFloor)], [right, score + Math.log(share + logFloor)]);
   }
-  return scores;
 }
 
-function flatScores(output: Matrix, hidden: Float32Array, labels: number, independent: boolean): Float64Array {
-  const values = Float64Array.from({ length: labels }, (_, id) => dot(output, id, hidden));
-  if (independent) return values.map((value) => Math.log(1 / (1 + Math.exp(-value)) + logFloor));
-  const largest = values.reduce((a, b) => Math.max(a, b), -Infinity);
-  const sum = values.reduce((total, value) => total + Math.exp(value - largest), 0);
-  return values.map((value) => Math.log(Math.exp(value - largest) / sum + logFloor));
+/** The label that `treeScores` gives most, and its score; branches that cannot hold it are not walked. */
+function bestLeaf(
+  nodes: readonly TreeNode[],
+  output: Float32Array,
+  hidden: Float32Array,
+  scores: Float64Array,
+): number {
+  const labels = scores.length;
+  let best = -1;
+  const walk = (at: number, score: number): void => {
+    // A child has at most log(1 + logFloor) more than its parent; what stands below here may have that per level.
+    if (best >= 0 && score + maxDepthGain < (scores[best] as number)) return;
+    const { left, right } = nodes[at] as TreeNode;
+    if (left < 0) {
+      scores[at] = score;
+      if (best < 0 || score > (scores[best] as number) || (score === scores[best] && at < best)) best = at;
+      return;
+    }
+    const share = 1 / (1 + Math.exp(-dot(output, at - labels, hidden)));
+    const [least, most] = share > 0.5 ? [left, right] : [right, left];
+    const shareOf = (child: number): number => score + Math.log((child === right ? share : 1 - share) + logFloor);
+    walk(most, shareOf(most));
+    walk(least, shareOf(least));
+  };
+  walk(nodes.length - 1, 0);
+  return best;
+}
+
+/** More than a path of 1000 nodes can gain by `logFloor`. */
+const maxDepthGain = 0.01;
+
+/** As the original's table has it: steps of 1/32, 0 below -8 and 1 above 8. */
+function sigmoid(x: number): number {
+  if (x < -8 || x > 8) return x < 0 ? 0 : 1;
+  return 1 / (1 + Math.exp(8 - Math.floor((x + 8) * 32) / 32));
+}
+
+function flatScores(output: Float32Array, hidden: Float32Array, into: Float64Array, independent: boolean): void {
+  let largest = -Infinity;
+  for (let id = 0; id < into.length; id++) {
+    const value = dot(output, id, hidden);
+    into[id] = independent ? Math.log(sigmoid(value) + logFloor) : value;
+    largest = Math.max(largest, value);
+  }
+  if (independent) return;
+  let sum = 0;
+  for (let id = 0; id < into.length; id++) {
+    into[id] = Math.exp((into[id] as number) - largest);
+    sum += into[id] as number;
+  }
+  for (let id = 0; id < into.length; id++) into[id] = Math.log((into[id] as number) / sum + logFloor);
 }

@@ -1,14 +1,16 @@
 // The rows of a fastText model that a text stands for: its words, its character n-grams and its word n-grams.
 //
-// Words have rows of their own, n-grams share `bucket` rows behind them by FNV-1a hashes of their bytes. Strings of tokens
-// hold one UTF-8 byte per character. After facebookresearch/fastText (dictionary.cc, MIT).
+// Words have rows of their own, n-grams share `bucket` rows behind them by FNV-1a hashes of their bytes. After
+// facebookresearch/fastText (dictionary.cc, MIT). native/data/classifier.inl does the same.
 //
 // Does not: hold rows, or read files.
+import { fnv, fnvStep, type WordTable } from './words.ts';
 
 /** Begins the labels in files of the original. */
 export const labelPrefix = '__label__';
+const prefixBytes = Buffer.from(labelPrefix);
 /** A line ends with this token, written out or not. */
-export const endOfLine = '</s>';
+export const endOfLine = Buffer.from('</s>');
 
 export interface Hashing {
   /** Longest run of words that has a row. */
@@ -21,97 +23,96 @@ export interface Hashing {
 }
 
 export class Ngrams {
-  readonly wordNgrams: number;
-  private readonly words: ReadonlyMap<string, number>;
-  private readonly hashing: Hashing;
-  /** Row behind the words by hash, -1 where the file left it out; undefined where it left out none. */
-  private readonly left: Int32Array | undefined;
-  private rows = new Int32Array(1024);
-  private count = 0;
+  readonly words: WordTable;
+  readonly hashing: Hashing;
+  /** The rows that are left of the shared ones, by their number before. */
+  readonly pruned: ReadonlyMap<number, number> | undefined;
 
-  /** `pruned`: the rows that are left of the shared ones, by their number before. */
-  constructor(words: ReadonlyMap<string, number>, hashing: Hashing, pruned?: ReadonlyMap<number, number>) {
+  constructor(words: WordTable, hashing: Hashing, pruned?: ReadonlyMap<number, number>) {
     this.words = words;
     this.hashing = hashing;
-    if (pruned) this.left = new Int32Array(hashing.bucket).fill(-1);
-    for (const [hash, row] of pruned ?? []) if (this.left) this.left[hash] = row;
-    this.wordNgrams = hashing.wordNgrams;
+    this.pruned = pruned;
   }
 
-  /** Labels in a text are not part of it. */
-  isPassedOver(token: string): boolean {
-    return token.startsWith(labelPrefix) && !this.words.has(token);
-  }
-
-  /** Rows of a token: its own and those of its character n-grams. What is answered is overwritten by the next call. */
-  rowsOfToken(token: string): Int32Array {
-    this.count = 0;
-    const word = this.words.get(token);
-    if (word !== undefined) this.add(word);
-    if (this.hashing.maxn > 0 && token !== endOfLine) this.addSubwords(`<${token}>`);
-    return this.rows.subarray(0, this.count);
-  }
-
-  /** Rows of runs of two and more tokens, given by their hashes (`fnv`). What is answered is overwritten by the next call. */
-  rowsOfWords(hashes: readonly number[]): Int32Array {
-    this.count = 0;
-    const { wordNgrams } = this.hashing;
-    for (let i = 0; i < hashes.length && wordNgrams > 1; i++) {
-      let hash = BigInt((hashes[i] as number) | 0);
-      for (let j = i + 1; j < hashes.length && j < i + wordNgrams; j++) {
-        hash = BigInt.asUintN(64, hash * 116049371n + BigInt((hashes[j] as number) | 0));
-        this.addHash(Number(hash % BigInt(this.hashing.bucket)));
-      }
-    }
-    return this.rows.subarray(0, this.count);
-  }
-
-  private addSubwords(word: string): void {
+  /** Adds the rows of a token: its own (`word` is its number, -1: none) and those of its character n-grams. */
+  addToken(rows: number[], bytes: Uint8Array, start: number, end: number, word: number): void {
+    if (word >= 0) rows.push(word);
     const { minn, maxn, bucket } = this.hashing;
-    for (let i = 0; i < word.length; i++) {
-      if (isContinuation(word, i)) continue;
-      let hash = fnvStart;
-      for (let j = i, n = 1; j < word.length && n <= maxn; n++) {
-        hash = fnvStep(hash, word.charCodeAt(j++));
-        while (j < word.length && isContinuation(word, j)) hash = fnvStep(hash, word.charCodeAt(j++));
-        if (n >= minn && !(n === 1 && (i === 0 || j === word.length))) this.addHash((hash >>> 0) % bucket);
+    if (maxn <= 0 || isEndOfLine(bytes, start, end)) return;
+    // A word stands between < and >.
+    const last = end + 1;
+    const at = (i: number): number => (i < start ? 0x3c : i < end ? (bytes[i] as number) : 0x3e);
+    for (let i = start - 1; i < last; i++) {
+      if ((at(i) & 0xc0) === 0x80) continue;
+      let hash = emptyHash;
+      for (let j = i, n = 1; j < last && n <= maxn; n++) {
+        hash = fnvStep(hash, at(j++));
+        while (j < last && (at(j) & 0xc0) === 0x80) hash = fnvStep(hash, at(j++));
+        if (n >= minn && !(n === 1 && (i < start || j === last))) this.addHash(rows, (hash >>> 0) % bucket);
       }
     }
   }
 
-  private addHash(hash: number): void {
-    const row = this.left ? (this.left[hash] as number) : hash;
-    if (row >= 0) this.add(this.words.size + row);
+  /** Adds the rows of runs of two and more tokens, given by their hashes. */
+  addRuns(rows: number[], hashes: ArrayLike<number>): void {
+    const { wordNgrams, bucket } = this.hashing;
+    for (let i = 0; i < hashes.length && wordNgrams > 1; i++) {
+      let hash = BigInt(hashes[i] as number);
+      for (let j = i + 1; j < hashes.length && j < i + wordNgrams; j++) {
+        hash = BigInt.asUintN(64, hash * 116049371n + BigInt(hashes[j] as number));
+        this.addHash(rows, Number(hash % BigInt(bucket)));
+      }
+    }
   }
 
-  private add(row: number): void {
-    if (this.count === this.rows.length) {
-      const larger = new Int32Array(2 * this.count);
-      larger.set(this.rows);
-      this.rows = larger;
-    }
-    this.rows[this.count++] = row;
+  private addHash(rows: number[], hash: number): void {
+    const row = this.pruned ? this.pruned.get(hash) : hash;
+    if (row !== undefined) rows.push(this.words.size + row);
   }
 }
 
+const emptyHash = fnv(endOfLine, 0, 0);
+
+/**
+ * Calls `each` for the tokens of one line of text (line breaks count as spaces) and the end of the line. Words that look
+ * like labels are left out unless `words` has them.
+ */
+export function eachToken(
+  bytes: Uint8Array,
+  length: number,
+  words: WordTable,
+  each: (bytes: Uint8Array, start: number, end: number, hash: number) => void,
+): void {
+  let start = 0;
+  for (let i = 0; i <= length; i++) {
+    if (i < length && !isSpace(bytes[i] as number)) continue;
+    if (i > start) {
+      const hash = fnv(bytes, start, i);
+      if (!isLabel(bytes, start, i) || words.find(bytes, start, i, hash) >= 0) each(bytes, start, i, hash);
+      // What stands behind a written end is another line.
+      if (isEndOfLine(bytes, start, i)) return;
+    }
+    start = i + 1;
+  }
+  each(endOfLine, 0, endOfLine.length, endHash);
+}
+
+const endHash = fnv(endOfLine, 0, endOfLine.length);
+
 /** Space, line feed, carriage return, tab, vertical tab, form feed, zero. */
-export function isSpace(byte: number): boolean {
+function isSpace(byte: number): boolean {
   return byte === 32 || (byte >= 9 && byte <= 13) || byte === 0;
 }
 
-export const fnvStart = 2166136261;
-
-/** FNV-1a over bytes taken as signed, as the C++ does. */
-export function fnvStep(hash: number, byte: number): number {
-  return Math.imul(hash ^ ((byte << 24) >> 24), 16777619);
+function isEndOfLine(bytes: Uint8Array, start: number, end: number): boolean {
+  return end - start === endOfLine.length && beginsWith(endOfLine, bytes, start);
 }
 
-export function fnv(bytes: string): number {
-  let hash = fnvStart;
-  for (let i = 0; i < bytes.length; i++) hash = fnvStep(hash, bytes.charCodeAt(i));
-  return hash >>> 0;
+function isLabel(bytes: Uint8Array, start: number, end: number): boolean {
+  return end - start >= prefixBytes.length && beginsWith(prefixBytes, bytes, start);
 }
 
-function isContinuation(bytes: string, at: number): boolean {
-  return (bytes.charCodeAt(at) & 0xc0) === 0x80;
+function beginsWith(what: Uint8Array, bytes: Uint8Array, start: number): boolean {
+  for (let i = 0; i < what.length; i++) if (bytes[start + i] !== what[i]) return false;
+  return true;
 }

@@ -9,7 +9,7 @@ import { nativeLibrary, type NativeModule } from '../../base/native.ts';
 /** The data kernels, or undefined where the library is missing or older than these sources. */
 export function dataKernels(): NativeModule | undefined {
   const library = nativeLibrary();
-  return 'module' in library && typeof library.module.dataSamples === 'function' ? library.module : undefined;
+  return 'module' in library && typeof library.module.dataTrain === 'function' ? library.module : undefined;
 }
 
 /** XXH64 of the bytes [start, end) of each range. */
