@@ -64,6 +64,14 @@ export interface FunnelStep extends FunnelFlow {
   /** By the language that the document had when it came to the step. */
   readonly languages: Record<string, FunnelFlow>;
   readonly sources: Record<string, FunnelFlow>;
+  /** Of opt-out: documents that came to it and that nobody could be asked about. */
+  readonly unasked?: Unasked;
+}
+
+/** Documents without an address, and those of hosts whose robots.txt is not known. */
+export interface Unasked {
+  readonly noAddress: number;
+  readonly noRobots: number;
 }
 
 export interface Funnel {

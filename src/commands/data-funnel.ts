@@ -61,7 +61,13 @@ export function funnelTable({ steps }: Funnel): string[] {
       .map(([reason, { documents }]) => [`  ${reason}`, '', documents]);
     return [row, ...reasons];
   });
-  return aligned([head, ...rows]);
+  const unasked = steps.find((step) => step.unasked)?.unasked;
+  const notes = unasked
+    ? [
+        `opt-out: nobody was asked about ${unasked.noAddress} documents without an address, ${unasked.noRobots} without a robots.txt`,
+      ]
+    : [];
+  return [...aligned([head, ...rows]), ...notes];
 }
 
 /** What became of the documents of each language or source, the largest first. */

@@ -93,7 +93,8 @@ EXAMPLE
   },
   async func({ set = [], removed: removedPath, seed }, name) {
     const log = terminalLog();
-    const step = await makeStep(name, settingsOf(set), { log, seed });
+    const unasked = { noAddress: 0, noRobots: 0 };
+    const step = await makeStep(name, settingsOf(set), { log, seed, onUnasked: (why) => unasked[why]++ });
     const removed = removedPath === undefined ? undefined : removedWriter(removedPath);
     const counts = await runStepOnLines({
       step,
@@ -104,6 +105,11 @@ EXAMPLE
       remove: async (line) => removed?.write(line),
     });
     await removed?.close();
+    if (unasked.noAddress + unasked.noRobots > 0) {
+      log.line(
+        `kept unasked: ${unasked.noAddress} without an address, ${unasked.noRobots} of hosts without a robots.txt`,
+      );
+    }
     log.line(`${name}: ${counts.read} read, ${counts.kept} kept, ${counts.removed} removed`);
   },
 });

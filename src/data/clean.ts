@@ -11,7 +11,14 @@ import { writeFileAtomic, writeJsonAtomic } from '../base/atomic.ts';
 import { UserError } from '../base/errors.ts';
 import { hashFile } from '../base/hashing.ts';
 import { type Json, readJson } from '../base/json.ts';
-import { FunnelCounter, funnelName, type FunnelPart, type LedgerRow, readLedger } from '../base/ledger.ts';
+import {
+  FunnelCounter,
+  funnelName,
+  type FunnelPart,
+  type LedgerRow,
+  readLedger,
+  type Unasked,
+} from '../base/ledger.ts';
 import { type Manifest, readManifest } from '../base/manifest.ts';
 import type { Log } from '../base/progress.ts';
 import { type Recipe, recipePart } from '../base/recipe.ts';
@@ -24,7 +31,7 @@ import { funnelPicture, funnelPictureName } from './funnel-picture.ts';
 import { loadLanguageIdentifier } from './language-id.ts';
 import { ledgerPart, type ShardFacts } from './line/final-task.ts';
 import { matchName } from './line/judge-tasks.ts';
-import { finalLevel, type LinePlan, probesLevel, readLevel } from './line/line.ts';
+import { finalLevel, type LinePlan, optOutName, type PlannedStep, probesLevel, readLevel } from './line/line.ts';
 import { openLine, plannedSteps, planName, shardsOf, stepNamesOf } from './line/plan.ts';
 import { runTasks } from './line/pool.ts';
 import { documentsName, recordsName } from './line/records.ts';
@@ -249,7 +256,9 @@ async function assemble(
   }
   facts.bytes = facts.trainBytes + facts.validationBytes;
   if (plan.countTokens) facts.tokens = (facts.trainTokens ?? 0) + (facts.validationTokens ?? 0);
-  const { steps } = funnel;
+  const unasked = plan.steps[0]?.step === optOutName ? unaskedOf(folder, shards) : undefined;
+  if (unasked) sayUnasked(unasked, robotsHosts(folder), plan, log);
+  const steps = funnel.steps.map((each) => (unasked && each.step === optOutName ? { ...each, unasked } : each));
   writeJsonAtomic(join(dir, funnelName), { steps });
   writeFileAtomic(join(dir, funnelParquetName), funnelParquet(funnel.parts));
   writeFileAtomic(join(dir, funnelPictureName), funnelPicture({ steps }));
@@ -274,6 +283,31 @@ async function assemble(
     robotsHosts: robotsHosts(folder),
     reconciled: planted !== undefined || plan.probes !== null,
   };
+}
+
+/** What opt-out could ask nobody about, in all shards. */
+function unaskedOf(folder: TaskFolder, shards: readonly number[]): Unasked {
+  const sum = { noAddress: 0, noRobots: 0 };
+  for (const shard of shards) {
+    const facts = folder.upToDate(taskName(optOutName, shard))?.facts;
+    for (const key of ['noAddress', 'noRobots'] as const) sum[key] += Number(facts?.[key] ?? 0);
+  }
+  return sum;
+}
+
+/** An opt-out that nobody could say is not the same as one that nobody said. */
+function sayUnasked({ noAddress, noRobots }: Unasked, hosts: number, plan: LinePlan, log: Log): void {
+  const { snapshot } = (plan.steps[0] as PlannedStep).settings as { readonly snapshot: string | null };
+  if (snapshot === null && hosts === 0) {
+    log.line(
+      'opt-out: the source holds no robots.txt and the recipe names no snapshot, so nobody was asked (docs/robots.md)',
+    );
+  }
+  if (noAddress + noRobots > 0) {
+    log.line(
+      `opt-out: kept unasked: ${noAddress} documents without an address, ${noRobots} of hosts whose robots.txt is not known`,
+    );
+  }
 }
 
 function robotsHosts(folder: TaskFolder): number {

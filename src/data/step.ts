@@ -8,6 +8,7 @@
 // Does not: count or record (line/pass-task.ts), or put tasks in order (line/plan.ts).
 import type { z } from 'zod';
 import type { Document } from '../base/document.ts';
+import type { Unasked } from '../base/ledger.ts';
 import type { Log } from '../base/progress.ts';
 import type { RobotsSource } from './robots-snapshot.ts';
 
@@ -59,6 +60,8 @@ export interface StepContext {
   readonly seed: number;
   /** The robots.txt records of the crawl, where there is one. */
   readonly robots?: RobotsSource;
+  /** Told of each document that opt-out keeps because nobody could be asked about it. */
+  readonly onUnasked?: (why: keyof Unasked) => void;
 }
 
 /** A step by its name, its settings with their defaults, and how to make it. */

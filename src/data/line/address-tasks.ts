@@ -5,8 +5,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeJsonAtomic } from '../../base/atomic.ts';
-import type { Json } from '../../base/json.ts';
+import { type Json, readJson } from '../../base/json.ts';
 import { JsonlWriter, readJsonl } from '../../base/jsonl.ts';
+import type { Unasked } from '../../base/ledger.ts';
 import { type Task, taskName } from '../../base/tasks.ts';
 import { isCorpusStep } from '../step.ts';
 import { makeStep } from '../steps.ts';
@@ -82,16 +83,25 @@ export function robotsTask(line: Line): Omit<Task, 'name'> {
 export function robotsVerdictTask(line: Line, shard: number): Omit<Task, 'name'> {
   const addresses = { task: taskName(readLevel, shard), file: addressesName };
   const robots = { task: taskName('robots', 0), file: snapshotName };
+  const ids = { task: taskName('ids', 0), file: repeatedName(shard) };
   return {
     recipe: recipeOf(line, [0]),
-    inputs: [addresses, robots],
+    inputs: [addresses, robots, ids],
     async run(dir, path) {
+      let index = 0;
       const snapshot = await readSnapshot(path(robots), await hostsOf(path(addresses)));
       const { settings } = line.plan.steps[0] as PlannedStep;
-      const step = await makeStep(optOutName, settings, { log: line.log, seed: line.plan.seed, robots: snapshot });
+      const repeated = new Set(readJson(path(ids), 'list') as number[]);
+      const unasked: Record<keyof Unasked, number> = { noAddress: 0, noRobots: 0 };
+      const step = await makeStep(optOutName, settings, {
+        log: line.log,
+        seed: line.plan.seed,
+        robots: snapshot,
+        // A record whose id came before does not come to this step.
+        onUnasked: (why) => void (repeated.has(index) || unasked[why]++),
+      });
       if (isCorpusStep(step)) throw new Error('line: opt-out judges addresses one by one');
       const writer = new JsonlWriter(join(dir, refusedName));
-      let index = 0;
       for await (const url of nullable(path(addresses))) {
         const document = { id: '', text: '', language: 'und', source: '', licence: '' };
         const verdict = await step.run(url === null ? document : { ...document, url });
@@ -99,7 +109,7 @@ export function robotsVerdictTask(line: Line, shard: number): Omit<Task, 'name'>
         index++;
       }
       await writer.close();
-      return { addresses: index, refused: writer.count, hosts: snapshot.numHosts } as Record<string, Json>;
+      return { addresses: index, refused: writer.count, hosts: snapshot.numHosts, ...unasked } as Record<string, Json>;
     },
   };
 }

@@ -6,7 +6,7 @@ import { after, before, test } from 'node:test';
 import { documentFiles } from '../../base/documents-folder.ts';
 import { hashFile } from '../../base/hashing.ts';
 import { readJsonl } from '../../base/jsonl.ts';
-import { readLedger } from '../../base/ledger.ts';
+import { type Funnel, readLedger } from '../../base/ledger.ts';
 import { silentLog } from '../../base/progress.ts';
 import { parseRecipe, type Recipe, type RecipeInput } from '../../base/recipe.ts';
 import { buildSource } from '../build-source.ts';
@@ -172,4 +172,27 @@ test('killed at any moment it goes on to the same bytes', async () => {
   }
   assert.ok(kills > 1, `it was killed ${kills} times`);
   assert.deepEqual(contents(join(target, 'documents')), contents(join(dir, 'one')));
+});
+
+test('a source without a robots.txt says that nobody was asked, and counts it', async () => {
+  const input = join(dir, 'silent.jsonl');
+  const lines = [
+    { id: 'a', text: 'one', url: 'https://a.example/1' },
+    { id: 'b', text: 'two' },
+    { id: 'a', text: 'again', url: 'https://a.example/2' },
+  ];
+  writeFileSync(input, lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
+  const own = recipe({ source: { kind: 'jsonl', paths: [input] }, plant: null, heldOutSections: [] });
+  const from = join(dir, 'silent-source');
+  await buildSource({ dir: from, recipe: own, log: silentLog });
+  const said: string[] = [];
+  const log = { ...silentLog, line: (words: string) => void said.push(words) };
+  await cleanDocuments({ dir: join(dir, 'silent'), recipe: own, source: from, log, workers: 1 });
+  const told = said.filter((words) => words.startsWith('opt-out: '));
+  assert.match(told[0] ?? '', /holds no robots\.txt/);
+  assert.match(told[1] ?? '', /1 documents without an address, 1 of hosts/);
+  const funnel = JSON.parse(readFileSync(join(dir, 'silent', 'funnel.json'), 'utf8')) as Funnel;
+  const asked = funnel.steps.find(({ step }) => step === 'opt-out');
+  assert.deepEqual(asked?.unasked, { noAddress: 1, noRobots: 1 });
+  assert.equal(asked?.in.documents, 2);
 });

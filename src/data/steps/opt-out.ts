@@ -13,7 +13,7 @@ import { apertusAgents } from '../../base/recipe.ts';
 import { type RobotsMode, RobotsPolicy, robotsModes } from '../robots-policy.ts';
 import { hostOf, type RobotsSource } from '../robots-snapshot.ts';
 import { openRobots, robotsFileOf } from '../robots-store.ts';
-import { defineStep, type Step, type Verdict } from '../step.ts';
+import { defineStep, type Step, type StepContext, type Verdict } from '../step.ts';
 
 export interface OptOutOptions {
   readonly source: RobotsSource;
@@ -23,18 +23,27 @@ export interface OptOutOptions {
   readonly unreachable: 'keep' | 'drop';
   /** Hosts that said no in another way; those below them too. */
   readonly domains?: readonly string[];
+  readonly onUnasked?: StepContext['onUnasked'];
+}
+
+/** What is held of one host. */
+interface HeldPolicy {
+  /** `unknown`: nobody asked the host. */
+  readonly policy: RobotsPolicy | 'keep' | 'drop' | 'unknown';
+  readonly bytes: number;
 }
 
 /** What is held of parsed files at most, in bytes of robots.txt. */
 const maxHeld = 64 * 2 ** 20;
 
 /** The step. Documents without an address are kept: nobody can have opted out for them. */
-export function optOutStep({ source, agents, mode, unreachable, domains = [] }: OptOutOptions): Step {
+export function optOutStep(options: OptOutOptions): Step {
+  const { source, agents, mode, unreachable, domains = [], onUnasked } = options;
   const asked = new Set(domains.map((domain) => domain.toLowerCase()));
   // By host, the longest unused first.
-  const policies = new Map<string, { readonly policy: RobotsPolicy | 'keep' | 'drop'; readonly bytes: number }>();
+  const policies = new Map<string, HeldPolicy>();
   let held = 0;
-  const policyOf = (host: string): RobotsPolicy | 'keep' | 'drop' => {
+  const policyOf = (host: string): HeldPolicy['policy'] => {
     const known = policies.get(host);
     if (known) {
       policies.delete(host);
@@ -44,7 +53,8 @@ export function optOutStep({ source, agents, mode, unreachable, domains = [] }: 
     const answer = source.find(host);
     const { status = 404, body = new Uint8Array() } = answer ?? {};
     const usable = status >= 200 && status < 300;
-    const policy = usable ? new RobotsPolicy(body, mode) : status >= 300 && status < 500 ? 'keep' : unreachable;
+    const otherwise = status >= 300 && status < 500 ? 'keep' : unreachable;
+    const policy = answer === undefined ? 'unknown' : usable ? new RobotsPolicy(body, mode) : otherwise;
     // What a parsed file needs beside its text.
     const bytes = 500 + (usable ? 3 * body.length : 0);
     policies.set(host, { policy, bytes });
@@ -60,11 +70,15 @@ export function optOutStep({ source, agents, mode, unreachable, domains = [] }: 
     name: 'opt-out',
     run(document: Document): Verdict {
       const host = document.url === undefined ? undefined : hostOf(document.url);
-      if (document.url === undefined || host === undefined) return { keep: document };
+      if (document.url === undefined || host === undefined) {
+        onUnasked?.('noAddress');
+        return { keep: document };
+      }
       const domain = asked.size === 0 ? undefined : domainIn(host, asked);
       if (domain !== undefined) return { drop: { reason: 'opt-out-request', detail: domain } };
       const policy = policyOf(host);
-      if (policy === 'keep') return { keep: document };
+      if (policy === 'unknown') onUnasked?.('noRobots');
+      if (policy === 'keep' || policy === 'unknown') return { keep: document };
       if (policy === 'drop') return { drop: { reason: 'robots-unreachable' } };
       const refused = policy.refusedAgents(document.url, agents);
       if (refused.length === 0) return { keep: document };
@@ -102,7 +116,7 @@ export const definition = defineStep({
     domains: z.array(z.string().min(1)).default([]),
   }),
   files: ({ snapshot, date }) => (snapshot === null ? [] : [robotsFileOf(snapshot, date)]),
-  async make({ agents, mode, snapshot, date, unreachable, domains }, { robots, log }) {
+  async make({ agents, mode, snapshot, date, unreachable, domains }, { robots, log, onUnasked }) {
     const source = snapshot === null ? robots : await openRobots(snapshot, date, (words) => log.line(words));
     if (!source) {
       throw new UserError('the step opt-out has no robots.txt to ask', {
@@ -110,6 +124,6 @@ export const definition = defineStep({
         next: '--set snapshot=STORE, after belay robots import (docs/robots.md)',
       });
     }
-    return optOutStep({ source, agents, mode, unreachable, domains });
+    return optOutStep({ source, agents, mode, unreachable, domains, onUnasked });
   },
 });
