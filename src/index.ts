@@ -32,12 +32,14 @@ export { version } from './base/version.ts';
 // data: documents in, clean documents out
 export { buildSource } from './data/build-source.ts';
 export { cleanDocuments } from './data/clean.ts';
+export { type Embedder, openEmbedder } from './data/embedder/embedder.ts';
 export { evaluateClassifier, HoldOut, type LabelScore, type Scores } from './data/fasttext/evaluate.ts';
 export { type FastTextModel, modelOf, type Prediction, readFastTextModel } from './data/fasttext/model.ts';
 export { ClassifierTrainer, type TrainSettings, trainSettings } from './data/fasttext/train.ts';
 export { type Classifier, writeFastTextModel } from './data/fasttext/write.ts';
 export { writeLedgerParquet } from './data/funnel-parquet.ts';
 export { funnelPicture } from './data/funnel-picture.ts';
+export { type HeadsFile, trainHeads, type TrainHeadsOptions } from './data/heads/train-folder.ts';
 export { type DocumentTexts, lookUpDocument } from './data/look-up.ts';
 export { buildProbes, type BuildProbesOptions, type ProbesFile } from './data/probes/build.ts';
 export { type ProbeSettings, probeSettingsSchema } from './data/probes/settings.ts';

@@ -11,6 +11,7 @@ import { probes } from './data-probes.ts';
 import { command as step } from './data-step.ts';
 import { summary } from './data-summary.ts';
 import { submit, tasks } from './data-tasks.ts';
+import { command as trainHead } from './data-train-head.ts';
 import { wholeNumber } from './flags.ts';
 import { runStageVerb, type StageFlags, stageFlags } from './stage-verb.ts';
 
@@ -76,7 +77,7 @@ function oneOf(text: string): 'debian' {
 }
 
 export const command = buildRouteMap({
-  routes: { clean, submit, tasks, optout, step, funnel, ledger, summary, probes, trainClassifier, get },
+  routes: { clean, submit, tasks, optout, step, funnel, ledger, summary, probes, trainClassifier, trainHead, get },
   defaultCommand: 'clean',
   docs: {
     brief: 'clean documents, with a reason for each one dropped',

@@ -22,9 +22,11 @@ import { definition as minhashDedup } from './steps/minhash-dedup.ts';
 import { definition as optOut } from './steps/opt-out.ts';
 import { definition as parallel } from './steps/parallel.ts';
 import { definition as pii } from './steps/pii.ts';
+import { definition as quality } from './steps/quality.ts';
 import { definition as sample } from './steps/sample.ts';
 import { definition as substringDedup } from './steps/substring-dedup.ts';
 import { definition as topShare } from './steps/top-share.ts';
+import { definition as toxicity } from './steps/toxicity.ts';
 import { definition as unicode } from './steps/unicode.ts';
 
 /** By name. */
@@ -47,9 +49,11 @@ export const stepDefinitions: readonly StepDefinition[] = [
   optOut,
   parallel,
   pii,
+  quality,
   sample,
   substringDedup,
   topShare,
+  toxicity,
   unicode,
 ];
 
