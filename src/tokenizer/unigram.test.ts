@@ -114,8 +114,13 @@ test('ties, unknown characters and other layouts of the file are those of the re
     ['ééé', -1],
     ['ab', -2.5],
     ['日本', -4],
+    ['A', -3],
+    ['B', -3],
   ];
   const pre = { type: 'Metaspace', replacement: '▁', prepend_scheme: 'always', split: true };
+  // Ids of added tokens that the vocabulary has are those there.
+  const flags = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true };
+  const added = (id: number, content: string, more: object = {}): object => ({ id, content, ...flags, ...more });
   const layouts: Partial<Content>[] = [
     { pre_tokenizer: pre },
     { pre_tokenizer: { ...pre, prepend_scheme: 'never' } },
@@ -133,17 +138,50 @@ test('ties, unknown characters and other layouts of the file are those of the re
     { normalizer: null },
     { normalizer: { type: 'Replace', pattern: { String: 'aa' }, content: '$&b' } },
     { normalizer: { type: 'Lowercase' } },
+    {
+      pre_tokenizer: pre,
+      normalizer: {
+        type: 'Sequence',
+        normalizers: [
+          { type: 'Strip', strip_left: false, strip_right: true },
+          { type: 'Replace', pattern: { Regex: ' {2,}' }, content: '▁' },
+        ],
+      },
+    },
+    { normalizer: { type: 'Strip', strip_left: true, strip_right: true } },
+    {
+      added_tokens: [
+        added(9, 'ab'),
+        added(7, 'aba'),
+        added(11, 'A', { lstrip: true }),
+        added(12, 'B', { rstrip: true }),
+      ],
+    },
+    {
+      normalizer: { type: 'Lowercase' },
+      added_tokens: [
+        added(13, 'AB', { normalized: true, lstrip: true, rstrip: true }),
+        added(14, 'É', { normalized: true }),
+        added(11, 'A', { lstrip: true }),
+      ],
+    },
   ];
   for (const layout of layouts) {
-    const made = { ...content, ...layout, added_tokens: [], model: { ...content.model, vocab: tied, unk_id: 0 } };
+    const made = { ...content, added_tokens: [], ...layout, model: { ...content.model, vocab: tied, unk_id: 0 } };
     const mine = new UnigramTokenizer(made, 'made');
     const other = Reference.fromString(JSON.stringify(made));
-    const unit = fc.constantFrom('a', 'b', 'é', '日', '本', ' ', '  ', '▁', 'A', '\n', 'ü');
+    const unit = fc.constantFrom('a', 'b', 'é', '日', '本', ' ', '  ', '▁', 'A', 'B', '\n', '\u0085', 'ü', 'É');
     await fc.assert(
       fc.asyncProperty(fc.array(unit, { maxLength: 14 }), (parts) => same(parts.join(''), mine, other)),
       { numRuns: 300 },
     );
   }
+});
+
+test('long runs of white space before a special token cost no more than other text', () => {
+  const started = performance.now();
+  assert.deepEqual(ours.encode(`${' '.repeat(2e6)}x <mask>${' '.repeat(2e6)}</s>`).length, 4);
+  assert.ok(performance.now() - started < 5000);
 });
 
 test('pieces hold as many ids as they may, and are those that sentencepiece made', () => {

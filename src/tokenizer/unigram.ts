@@ -21,7 +21,8 @@ const cachedLength = 48;
 const cacheLimit = 1 << 17;
 
 const normalizerSchema = z.discriminatedUnion('type', [
-  z.looseObject({ type: z.literal('Precompiled'), precompiled_charsmap: z.string() }),
+  z.looseObject({ type: z.literal('Precompiled'), precompiled_charsmap: z.string().nullable() }),
+  z.looseObject({ type: z.literal('Strip'), strip_left: z.boolean(), strip_right: z.boolean() }),
   z.looseObject({
     type: z.literal('Replace'),
     pattern: z.union([z.strictObject({ String: z.string().min(1) }), z.strictObject({ Regex: z.literal(' {2,}') })]),
@@ -59,7 +60,7 @@ const fileSchema = z.looseObject({
       single_word: z.literal(false).default(false),
       lstrip: z.boolean().default(false),
       rstrip: z.boolean().default(false),
-      normalized: z.literal(false).default(false),
+      normalized: z.boolean().default(false),
     }),
   ),
   normalizer: normalizersSchema.nullable(),
@@ -95,9 +96,9 @@ export class UnigramTokenizer {
   private readonly splitsWhitespace: boolean;
   private readonly mark: string;
   private readonly prepends: boolean;
-  private readonly added: RegExp | undefined;
-  private readonly addedTexts: readonly string[];
-  private readonly addedIds: ReadonlyMap<string, number>;
+  /** Added tokens that are sought in the text as it is, and those sought in the normal text. */
+  private readonly written: AddedTokens;
+  private readonly normal: AddedTokens;
   private readonly cache = new Map<string, Int32Array>();
   private bytes = new Uint8Array(256);
   private best = new Float64Array(257);
@@ -159,16 +160,9 @@ export class UnigramTokenizer {
     this.before = around.slice(0, place).flat();
     this.behind = around.slice(place + 1).flat();
 
-    this.addedTexts = added.map(({ content: text }) => text);
-    this.addedIds = new Map(added.map(({ content: text, id }) => [text, id]));
-    // The longest of several that begin at one place, as the reference's automaton finds it.
-    const patterns = added
-      .toSorted((a, b) => b.content.length - a.content.length)
-      .map(({ content: text, lstrip, rstrip }) => {
-        const escaped = text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
-        return `${lstrip ? '\\p{White_Space}*' : ''}${escaped}${rstrip ? '\\p{White_Space}*' : ''}`;
-      });
-    this.added = patterns.length > 0 ? new RegExp(patterns.join('|'), 'gu') : undefined;
+    this.written = new AddedTokens(added.filter(({ normalized }) => !normalized));
+    const normal = added.filter(({ normalized }) => normalized);
+    this.normal = new AddedTokens(normal.map((token) => ({ ...token, content: this.normalise(token.content) })));
   }
 
   /** From a tokenizer.json, or a folder that holds one. */
@@ -180,7 +174,7 @@ export class UnigramTokenizer {
   /** Ids of a text, without those around it. */
   encode(text: string): number[] {
     const ids: number[] = [];
-    for (const some of this.words(text)) for (const id of some) ids.push(id);
+    for (const word of this.words(text)) for (const id of word) ids.push(id);
     return ids;
   }
 
@@ -198,8 +192,8 @@ export class UnigramTokenizer {
       chunks.push(Int32Array.from([...before, ...ids, ...behind]));
       ids = [];
     };
-    for (const some of this.words(text)) {
-      for (const id of some) {
+    for (const word of this.words(text)) {
+      for (const id of word) {
         if (ids.length === room) {
           end();
           if (chunks.length >= most) return chunks;
@@ -212,25 +206,28 @@ export class UnigramTokenizer {
   }
 
   /** Ids of one word after the other. */
-  private *words(text: string): Generator<Int32Array | number[]> {
-    let at = 0;
-    const isThere = this.added !== undefined && this.addedTexts.some((added) => text.includes(added));
-    for (const found of isThere ? text.matchAll(this.added as RegExp) : []) {
-      yield* this.ordinary(text.slice(at, found.index));
-      const written = found[0].replace(/^\p{White_Space}+|\p{White_Space}+$/gu, '');
-      yield [this.addedIds.get(written) ?? (this.addedIds.get(found[0]) as number)];
-      at = found.index + found[0].length;
+  private *words(text: string): Generator<Int32Array> {
+    for (const part of this.written.split(text)) {
+      if (typeof part === 'string') yield* this.ordinary(this.normalise(part));
+      else yield part;
     }
-    yield* this.ordinary(at === 0 ? text : text.slice(at));
   }
 
-  private *ordinary(text: string): Generator<Int32Array> {
+  private normalise(text: string): string {
     let normal = text;
-    for (const normalise of this.normalizers) normal = normalise(normal);
-    if (!this.splitsWhitespace) {
-      yield* this.marked(normal);
-      return;
+    for (const normaliser of this.normalizers) normal = normaliser(normal);
+    return normal;
+  }
+
+  private *ordinary(normal: string): Generator<Int32Array> {
+    for (const part of this.normal.split(normal)) {
+      if (typeof part !== 'string') yield part;
+      else if (this.splitsWhitespace) yield* this.spaced(part);
+      else yield* this.marked(part);
     }
+  }
+
+  private *spaced(normal: string): Generator<Int32Array> {
     let start = 0;
     for (let i = 0; i <= normal.length; i++) {
       if (i < normal.length && !isWhitespace(normal.charCodeAt(i))) continue;
@@ -326,11 +323,50 @@ export class UnigramTokenizer {
 
 const utf8 = new TextEncoder();
 
+interface AddedToken {
+  readonly id: number;
+  readonly content: string;
+  /** Whether white space before and behind it is part of it. */
+  readonly lstrip: boolean;
+  readonly rstrip: boolean;
+}
+
+/** Tokens that are found in a text whatever stands around them, the longest of those that begin at one place. */
+class AddedTokens {
+  private readonly tokens: ReadonlyMap<string, AddedToken>;
+  private readonly pattern: RegExp;
+
+  constructor(tokens: readonly AddedToken[]) {
+    this.tokens = new Map(tokens.map((token) => [token.content, token]));
+    const longestFirst = [...this.tokens.keys()].sort((a, b) => b.length - a.length);
+    this.pattern = new RegExp(longestFirst.map((text) => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('|'), 'g');
+  }
+
+  /** What lies between tokens, and their ids. */
+  *split(text: string): Generator<string | Int32Array> {
+    let at = 0;
+    let isThere = false;
+    for (const content of this.tokens.keys()) isThere ||= text.includes(content);
+    for (const { 0: content, index } of isThere ? text.matchAll(this.pattern) : []) {
+      const { id, lstrip, rstrip } = this.tokens.get(content) as AddedToken;
+      let start = index;
+      let end = index + content.length;
+      if (lstrip) while (start > at && isWhitespace(text.charCodeAt(start - 1))) start--;
+      if (rstrip) while (end < text.length && isWhitespace(text.charCodeAt(end))) end++;
+      if (start > at) yield text.slice(at, start);
+      yield Int32Array.of(id);
+      at = end;
+    }
+    if (at === 0) yield text;
+    else if (at < text.length) yield text.slice(at);
+  }
+}
+
 function normalizerOf(given: Normalizer, where: string): (text: string) => string {
   switch (given.type) {
     case 'Precompiled': {
-      const bytes = Buffer.from(given.precompiled_charsmap, 'base64');
-      // T5 and others have an empty map.
+      const bytes = Buffer.from(given.precompiled_charsmap ?? '', 'base64');
+      // Some files have no map or an empty one.
       if (bytes.length === 0) return (text) => text;
       let map: PrecompiledMap;
       try {
@@ -344,6 +380,16 @@ function normalizerOf(given: Normalizer, where: string): (text: string) => strin
       const { pattern, content } = given;
       if ('String' in pattern) return (text) => text.replaceAll(pattern.String, () => content);
       return (text) => text.replace(/ {2,}/g, () => content);
+    }
+    case 'Strip': {
+      const { strip_left: left, strip_right: right } = given;
+      return (text) => {
+        let start = 0;
+        let end = text.length;
+        if (left) while (start < end && isWhitespace(text.charCodeAt(start))) start++;
+        if (right) while (end > start && isWhitespace(text.charCodeAt(end - 1))) end--;
+        return text.slice(start, end);
+      };
     }
     case 'Lowercase':
       return (text) => text.toLowerCase();

@@ -64,6 +64,11 @@ test('asking for fewer chunks, or for more later, gives the same vectors', async
   await embedder.embed('something else');
   assert.deepEqual([...(await embedder.embed(text))], all);
   assert.deepEqual([...(await embedder.embed(text, 2))], all.slice(0, 2));
+  const asked = ['a', text, 'a', text, text].map((one, i) => embedder.embed(one, i === 3 ? 3 : undefined));
+  assert.deepEqual(
+    (await Promise.all(asked)).map(({ length }) => length),
+    [1, 5, 1, 3, 5],
+  );
 });
 
 test('a fastText model is an embedder: the mean of its rows, 512 words at a time', async () => {

@@ -68,7 +68,7 @@ async function open(path: string, hash: string, threads: number): Promise<Embedd
 
 function embedderOf<Chunk>(chunks: Chunks<Chunk>, hash: string): Embedder {
   let last: { readonly text: string; readonly vectors: Float32Array[]; whole: boolean } | undefined;
-  const embed = async (text: string, most = Number.POSITIVE_INFINITY): Promise<readonly Float32Array[]> => {
+  const compute = async (text: string, most: number): Promise<readonly Float32Array[]> => {
     if (last?.text !== text) last = { text, vectors: [], whole: false };
     const now = last;
     if (!now.whole && now.vectors.length < most) {
@@ -78,7 +78,14 @@ function embedderOf<Chunk>(chunks: Chunks<Chunk>, hash: string): Embedder {
       }
       now.whole = split.length < most;
     }
-    return most < now.vectors.length ? now.vectors.slice(0, most) : now.vectors;
+    return now.vectors.slice(0, most);
+  };
+  // One text after the other, whoever asks.
+  let before: Promise<unknown> = Promise.resolve();
+  const embed = (text: string, most = Number.POSITIVE_INFINITY): Promise<readonly Float32Array[]> => {
+    const made = before.then(() => compute(text, most));
+    before = made.catch(() => {});
+    return made;
   };
   return { kind: chunks.kind, width: chunks.width, sha256: hash, embed };
 }

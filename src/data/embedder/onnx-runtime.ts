@@ -78,7 +78,7 @@ function runtimeOf(name: string, { InferenceSession, Tensor, env }: OnnxModule):
         interOpNumThreads: 1,
         executionMode: 'sequential',
         graphOptimizationLevel: 'all',
-        logSeverityLevel: 3,
+        logSeverityLevel: 4,
       });
     },
     int64: (values, shape) => new Tensor('int64', values, shape),
