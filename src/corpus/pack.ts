@@ -20,7 +20,7 @@ import { UserError } from '../base/errors.ts';
 import type { Recipe, TokenGroupRecipe } from '../base/recipe.ts';
 import { runStage, type StageResult } from '../base/stage.ts';
 import { Tokenizer } from '../tokenizer/bpe.ts';
-import { EOS, personalDataMarkers } from '../tokenizer/special-tokens.ts';
+import { BOS, EOS, personalDataMarkers, reservedContent } from '../tokenizer/special-tokens.ts';
 import { MegatronWriter, tokenTypeFor } from './megatron.ts';
 
 export type Split = 'train' | 'validation';
@@ -92,6 +92,7 @@ export async function packDocuments(options: PackDocumentsOptions): Promise<Stag
     onStart: (what) => log.line(what === 'skip' ? `tokens: up to date in ${dir}` : `tokens: packing into ${dir}`),
     run: async (into) => {
       const tokenizer = Tokenizer.load(tokenizerDir);
+      checkReserved(tokenizer, tokenizerDir);
       const rows = new JsonlWriter(join(into, packedDocumentsName));
       const languages: PackedLanguages = { train: {}, validation: {} };
       const facts: Record<string, Json> = { vocabularySize: tokenizer.vocabularySize };
@@ -143,6 +144,18 @@ function groupFor(
       (languages?.includes(language) ?? true) &&
       (sources?.includes(source) ?? true),
   )?.name;
+}
+
+/** Documents are told apart by `</s>`, whose id everything that reads token files knows. */
+function checkReserved(tokenizer: Tokenizer, tokenizerDir: string): void {
+  for (const id of [BOS, EOS]) {
+    const content = reservedContent(id);
+    if (tokenizer.idOf(content) === id) continue;
+    throw new UserError(`documents cannot be packed by the tokenizer in ${tokenizerDir}`, {
+      found: `${content} has ${tokenizer.idOf(content) === undefined ? 'no id' : `the id ${tokenizer.idOf(content)}`}`,
+      expected: `the reserved ids of Apertus: ${content} is ${id}`,
+    });
+  }
 }
 
 interface PackSplitOptions {

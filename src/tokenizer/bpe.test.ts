@@ -174,8 +174,8 @@ test('a tokenizer of another kind is refused', () => {
       (error: unknown) => error instanceof UserError && message.test(error.message),
     );
   };
-  refuse({ normalizer: { type: 'NFC' } }, /normalizer/);
-  refuse({ pre_tokenizer: { type: 'Metaspace' } }, /pre_tokenizer/);
+  refuse({ normalizer: { type: 'Nmt' } }, /normalizer/);
+  refuse({ pre_tokenizer: { type: 'Metaspace' } }, /Metaspace/);
   refuse({ model: { ...content.model, type: 'Unigram' } }, /odd\.json[\s\S]*model/);
   refuse({ model: { ...content.model, merges: [['q', 'zz']] } }, /merge 0/);
 });

@@ -4,62 +4,45 @@
 // those letters. Only callers that say so (`allowSpecial`) turn such strings into control tokens. Added tokens that
 // are not special (LaTeX openers in Apertus) are matched everywhere, as the reference does.
 //
-// Does not: normalise text, or read SentencePiece models.
+// Added tokens are found first, those that are not normalised in the text as it is; then the rest is normalised, the
+// other added tokens are found in it, and what lies between is cut and merged.
+//
+// Does not: cut pairs of texts, truncate or pad, or read SentencePiece models.
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
+import { toUSVString } from 'node:util';
 import { z } from 'zod';
 import { UserError } from '../base/errors.ts';
 import { readJson } from '../base/json.ts';
-import { alphabetToBytes } from './byte-level.ts';
-import { mergePiece, type MergeRules } from './merge.ts';
-import { PairTable } from './pair-table.ts';
-import { type PreTokenizer, preTokenizerOf } from './pre-tokenizer.ts';
-import { BOS } from './special-tokens.ts';
+import { type AddedToken, AddedTokenMatcher, addedTokenSchema, type AllowSpecial } from './added-tokens.ts';
+import { bpeModelOf } from './bpe-model.ts';
+import { IdBuffer } from './id-buffer.ts';
+import { type Normalizer, normalizerOf } from './normalizer.ts';
+import { preTokenizerParts } from './splitting.ts';
+import { type Template, templateOf } from './template.ts';
+import { type TextToIds, TypeScriptEncoder } from './text-encoder.ts';
 
 export const tokenizerFileName = 'tokenizer.json';
 
-const addedTokenSchema = z.looseObject({
-  id: z.int().min(0),
-  content: z.string().min(1),
-  special: z.boolean(),
-  single_word: z.literal(false),
-  lstrip: z.literal(false),
-  rstrip: z.literal(false),
-});
-const byteLevelSchema = z.looseObject({
-  type: z.literal('ByteLevel'),
-  add_prefix_space: z.literal(false),
-  use_regex: z.literal(false),
-});
-const splitSchema = z.looseObject({
-  type: z.literal('Split'),
-  pattern: z.strictObject({ Regex: z.string() }),
-  behavior: z.literal('Isolated'),
-  invert: z.literal(false),
-});
 const fileSchema = z.looseObject({
-  normalizer: z.null(),
-  pre_tokenizer: z.looseObject({
-    type: z.literal('Sequence'),
-    pretokenizers: z.tuple([splitSchema, byteLevelSchema]),
-  }),
-  added_tokens: z.array(addedTokenSchema),
-  model: z.looseObject({
-    type: z.literal('BPE').optional(),
-    byte_fallback: z.literal(false).nullish(),
-    continuing_subword_prefix: z.literal('').nullish(),
-    end_of_word_suffix: z.literal('').nullish(),
-    ignore_merges: z.boolean().default(false),
-    vocab: z.record(z.string(), z.int().min(0)),
-    merges: z.array(z.union([z.string(), z.tuple([z.string(), z.string()])])),
-  }),
+  truncation: z.null().optional(),
+  padding: z.null().optional(),
+  added_tokens: z.array(addedTokenSchema).default([]),
+  decoder: z.looseObject({ type: z.literal('ByteLevel') }).nullish(),
 });
+const notRun: Readonly<Record<string, string>> = {
+  truncation: 'no truncation: belay encodes all of a text',
+  padding: 'no padding: belay packs texts',
+  decoder: 'the decoder ByteLevel',
+};
 
 export interface EncodeOptions {
   /** Begin with `<s>`. */
   readonly bos?: boolean;
   /** Turn these control strings (true: all) in the text into control tokens. */
-  readonly allowSpecial?: boolean | readonly string[];
+  readonly allowSpecial?: AllowSpecial;
+  /** Put the control tokens around it that the file's post-processor says. */
+  readonly template?: boolean;
 }
 
 export interface DecodeOptions {
@@ -73,96 +56,78 @@ export function tokenizerFile(path: string): string {
   return isFolder ? join(path, tokenizerFileName) : path;
 }
 
-/** Words up to this length are remembered; longer ones rarely come back. */
-const cachedLength = 48;
-/** The cache is emptied when it holds this many words. */
-const cacheLimit = 1 << 17;
+/** Room for ids that is kept between calls; a long text's is given back. */
+const keptIds = 1 << 22;
 
 export class Tokenizer {
   /** One more than the highest id: the rows of the embedding. */
   readonly vocabularySize: number;
-  /** `<s>` of this tokenizer, for `bos`. */
-  readonly bosId: number;
+  /** `<s>`, or what the file's template begins a text with; undefined where it has neither. */
+  readonly bosId: number | undefined;
   private readonly tokenBytes: readonly Uint8Array[];
   private readonly specialIds: ReadonlySet<number>;
   private readonly ids: ReadonlyMap<string, number>;
-  private readonly addedIds: ReadonlyMap<string, number>;
-  private readonly specialContents: readonly string[];
-  private readonly matchers = new Map<string, RegExp | undefined>();
-  private readonly ordinaryAdded: readonly string[];
-  /** Bytes of a token, as a Latin-1 string, -> id; only where whole pieces are looked up (`ignore_merges`). */
-  private readonly wholePieces: ReadonlyMap<string, number> | undefined;
-  private readonly byteIds: Int32Array;
-  private readonly rules: MergeRules;
-  private readonly preTokenize: PreTokenizer;
-  private readonly cache = new Map<string, Int32Array>();
+  private readonly added: ReadonlyMap<string, AddedToken>;
+  /** Finds added tokens in the text as it is, and in what the normaliser made of it. */
+  private readonly rawMatcher: AddedTokenMatcher;
+  private readonly normalizedMatcher: AddedTokenMatcher;
+  private readonly normalize: Normalizer | undefined;
+  private readonly template: Template;
+  private readonly encoder: TextToIds;
+  private readonly where: string;
+  private buffer = new IdBuffer();
 
   /** From the parsed content of a tokenizer.json; `where` names it in messages. */
   constructor(content: unknown, where: string) {
+    this.where = where;
     const parsed = fileSchema.safeParse(content);
     if (!parsed.success) {
+      const [field] = parsed.error.issues[0]?.path ?? [];
       throw new UserError(`${where} is not a tokenizer that belay can run`, {
         found: z.prettifyError(parsed.error),
-        expected:
-          'byte-level BPE with a Split expression and no normaliser, as Apertus, Mistral-Nemo and belay write it',
+        expected: notRun[String(field)] ?? 'a tokenizer.json as Hugging Face tokenizers writes it',
       });
     }
-    const { added_tokens: added, model, pre_tokenizer: pre } = parsed.data;
-    const vocabulary = new Map(Object.entries(model.vocab));
-    const highest = (ids: Iterable<number>): number => {
-      let top = -1;
-      for (const id of ids) if (id > top) top = id;
-      return top;
-    };
-    this.vocabularySize = 1 + highest([...vocabulary.values(), ...added.map(({ id }) => id)]);
-    this.addedIds = new Map(added.map(({ content: text, id }) => [text, id]));
-    this.specialContents = added.filter(({ special }) => special).map(({ content: text }) => text);
-    this.ordinaryAdded = added.filter(({ special }) => !special).map(({ content: text }) => text);
-    this.specialIds = new Set(added.filter(({ special }) => special).map(({ id }) => id));
-    this.bosId = this.addedIds.get('<s>') ?? BOS;
+    const { added_tokens: added } = parsed.data;
+    const specials = added.filter(({ special }) => special);
+    const addedIds = new Set(added.map(({ id }) => id));
+    const model = bpeModelOf(parsed.data['model'], addedIds, where);
+    const parts = preTokenizerParts(parsed.data['pre_tokenizer'], where);
+    this.normalize = normalizerOf(parsed.data['normalizer'], where);
+    this.template = templateOf(parsed.data['post_processor'], where);
 
-    const addedIdSet = new Set(this.addedIds.values());
+    let highest = -1;
+    for (const id of [...model.vocabulary.values(), ...addedIds]) if (id > highest) highest = id;
+    this.vocabularySize = highest + 1;
+    this.added = new Map(added.map((token) => [token.content, token]));
+    this.specialIds = new Set(specials.map(({ id }) => id));
+    this.bosId = this.added.get('<s>')?.id ?? this.template.before[0];
+    this.ids = new Map([...model.vocabulary, ...added.map(({ content: text, id }) => [text, id] as const)]);
+
     const nothing = new Uint8Array(0);
     const tokenBytes: Uint8Array[] = Array.from({ length: this.vocabularySize }, () => nothing);
-    const wholePieces = new Map<string, number>();
-    const byteIds = new Int32Array(256).fill(-1);
-    for (const [token, id] of vocabulary) {
-      const bytes = addedIdSet.has(id) ? undefined : alphabetToBytes(token);
-      tokenBytes[id] = bytes ?? Buffer.from(token, 'utf8');
-      if (!bytes) continue;
-      wholePieces.set(Buffer.from(bytes).toString('latin1'), id);
-      if (bytes.length === 1) byteIds[bytes[0] as number] = id;
-    }
-    for (const { content: text, id } of added) tokenBytes[id] = Buffer.from(text, 'utf8');
-    const missing = byteIds.indexOf(-1);
-    if (missing >= 0) {
-      throw new UserError(`${where} cannot encode every text`, {
-        found: `no token for the byte ${missing}`,
-        expected: 'a token for each of the 256 bytes',
-      });
-    }
-    this.tokenBytes = tokenBytes;
-    this.byteIds = byteIds;
-    this.ids = new Map([...vocabulary, ...this.addedIds]);
-    this.wholePieces = model.ignore_merges ? wholePieces : undefined;
-
-    const ranks = new PairTable(model.merges.length);
-    const made = new Int32Array(model.merges.length);
-    model.merges.forEach((merge, rank) => {
-      const [left, right] = typeof merge === 'string' ? (merge.split(' ') as [string, string]) : merge;
-      const leftId = vocabulary.get(left);
-      const rightId = vocabulary.get(right);
-      const id = vocabulary.get(left + right);
-      if (leftId === undefined || rightId === undefined || id === undefined) {
-        throw new UserError(`merge ${rank} of ${where} joins tokens that are not in its vocabulary`, {
-          found: JSON.stringify(merge),
+    for (const [token, id] of model.vocabulary) tokenBytes[id] = model.bytes.get(id) ?? Buffer.from(token, 'utf8');
+    for (const { content: text, id } of added) {
+      const other = model.vocabulary.get(text);
+      if (other !== undefined && other !== id) {
+        throw new UserError(`${where} gives an added token two ids`, {
+          found: `${JSON.stringify(text)}: ${id}, ${other}`,
         });
       }
-      made[rank] = id;
-      if (ranks.get(leftId, rightId) < 0) ranks.set(leftId, rightId, rank);
-    });
-    this.rules = { ranks, made };
-    this.preTokenize = preTokenizerOf(pre.pretokenizers[0].pattern.Regex);
+      tokenBytes[id] = Buffer.from(text, 'utf8');
+    }
+    this.tokenBytes = tokenBytes;
+
+    // As the reference does: special tokens first, and tokens are normalised unless the file or their kind says otherwise.
+    const inOrder = [...specials, ...added.filter(({ special }) => !special)];
+    const isNormalized = ({ normalized, special }: AddedToken): boolean => normalized ?? !special;
+    this.rawMatcher = new AddedTokenMatcher(
+      inOrder.filter((token) => !isNormalized(token)).map((token) => [token.content, token]),
+    );
+    this.normalizedMatcher = new AddedTokenMatcher(
+      inOrder.filter(isNormalized).map((token) => [this.normalize?.(token.content) ?? token.content, token]),
+    );
+    this.encoder = new TypeScriptEncoder(model, parts);
   }
 
   /** From a tokenizer.json, or a folder that holds one. */
@@ -173,16 +138,17 @@ export class Tokenizer {
 
   /** Ids of a text. Control strings in it stay ordinary text unless `allowSpecial` names them. */
   encode(text: string, options: EncodeOptions = {}): number[] {
-    const ids: number[] = options.bos ? [this.bosId] : [];
-    this.encodeInto(ids, text, options.allowSpecial ?? false);
-    return ids;
+    return this.write(text, options, (buffer) => buffer.toArray());
+  }
+
+  /** As `encode`, as an Int32Array. */
+  encodeInt32(text: string, options: EncodeOptions = {}): Int32Array {
+    return this.write(text, options, (buffer) => buffer.toInt32Array());
   }
 
   /** Ids of text from outside: no id of it is a control token. */
   encodeOrdinary(text: string): number[] {
-    const ids: number[] = [];
-    this.encodeInto(ids, text, false);
-    return ids;
+    return this.encode(text);
   }
 
   /** Text of ids; bytes that are not UTF-8 become U+FFFD. */
@@ -212,58 +178,42 @@ export class Tokenizer {
     return this.specialIds.has(id);
   }
 
-  private encodeInto(ids: number[], text: string, allowSpecial: boolean | readonly string[]): void {
-    const matcher = this.matcherOf(allowSpecial);
-    let at = 0;
-    if (matcher) {
-      matcher.lastIndex = 0;
-      for (let match = matcher.exec(text); match; match = matcher.exec(text)) {
-        this.encodePlain(ids, text.slice(at, match.index));
-        ids.push(this.addedIds.get(match[0]) as number);
-        at = match.index + match[0].length;
+  private write<T>(text: string, options: EncodeOptions, take: (buffer: IdBuffer) => T): T {
+    const allow = options.allowSpecial ?? false;
+    if (typeof allow !== 'boolean') {
+      for (const content of allow) {
+        if (!this.added.has(content)) throw new Error(`Tokenizer: ${content} is not an added token`);
       }
     }
-    this.encodePlain(ids, at === 0 ? text : text.slice(at));
+    const { buffer } = this;
+    buffer.length = 0;
+    if (options.bos) buffer.push(this.requireBos());
+    if (options.template) for (const id of this.template.before) buffer.push(id);
+    // A surrogate without its partner is no character; bytes and expressions then see the same.
+    this.append(toUSVString(text), allow);
+    if (options.template) for (const id of this.template.behind) buffer.push(id);
+    const out = take(buffer);
+    if (buffer.ids.length > keptIds) this.buffer = new IdBuffer();
+    return out;
   }
 
-  /** An expression that finds the leftmost longest added token that may be matched. */
-  private matcherOf(allowSpecial: boolean | readonly string[]): RegExp | undefined {
-    const allowed = allowSpecial === true ? this.specialContents : allowSpecial === false ? [] : allowSpecial;
-    const key = allowSpecial === true ? '*' : allowed.join('\n');
-    if (!this.matchers.has(key)) {
-      for (const content of allowed) {
-        if (!this.addedIds.has(content)) throw new Error(`Tokenizer: ${content} is not an added token`);
-      }
-      const contents = [...this.ordinaryAdded, ...allowed].sort((a, b) => b.length - a.length);
-      const source = contents.map((content) => content.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&')).join('|');
-      this.matchers.set(key, source === '' ? undefined : new RegExp(source, 'g'));
-    }
-    return this.matchers.get(key);
+  private append(text: string, allow: AllowSpecial): void {
+    const { buffer } = this;
+    const token = (id: number): void => buffer.push(id);
+    const plain = (part: string): void => this.encoder.encode(part, buffer);
+    this.rawMatcher.cut(
+      text,
+      allow,
+      (part) => this.normalizedMatcher.cut(this.normalize?.(part) ?? part, allow, plain, token),
+      token,
+    );
   }
 
-  private encodePlain(ids: number[], text: string): void {
-    this.preTokenize(text, (start, end) => {
-      const word = text.slice(start, end);
-      let found = this.cache.get(word);
-      if (!found) {
-        found = this.encodeWord(word);
-        if (word.length <= cachedLength) {
-          if (this.cache.size >= cacheLimit) this.cache.clear();
-          // A slice keeps the whole text alive; the cache keeps a copy.
-          this.cache.set(Buffer.from(word, 'utf16le').toString('utf16le'), found);
-        }
-      }
-      for (let i = 0; i < found.length; i++) ids.push(found[i] as number);
+  private requireBos(): number {
+    if (this.bosId !== undefined) return this.bosId;
+    throw new UserError(`${this.where} has no token that begins a text`, {
+      expected: 'an added token <s>, or a template that begins with one',
     });
-  }
-
-  private encodeWord(word: string): Int32Array {
-    const bytes = Buffer.from(word, 'utf8');
-    const whole = this.wholePieces?.get(bytes.toString('latin1'));
-    if (whole !== undefined) return Int32Array.of(whole);
-    const ids = new Int32Array(bytes.length);
-    for (let i = 0; i < bytes.length; i++) ids[i] = this.byteIds[bytes[i] as number] as number;
-    return mergePiece(ids, this.rules);
   }
 }
 

@@ -3,12 +3,13 @@
 //
 // Words split at case transitions, digits stand alone, punctuation takes a leading space and trailing newlines, runs
 // of newlines and of spaces stand alone. For the Apertus pattern a hand-written scanner gives the same pieces as the
-// regular expression, several times faster and without its backtracking stack; other patterns run as JavaScript
-// regular expressions, with `\s` meaning Unicode White_Space as in the engines that those files were written for.
+// regular expression, several times faster and without its backtracking stack; other patterns run as expressions
+// (expression.ts).
 //
 // Does not: change text; there is no normalisation.
-import { UserError } from '../base/errors.ts';
-import { errorText } from '../base/json.ts';
+import { javascriptExpression } from './expression.ts';
+import { matchesOf } from './matches.ts';
+import { propertyClass } from './unicode.ts';
 
 /** Pre-tokenizer of Mistral-Nemo ("v3 tekken", 240718) and so of Apertus. */
 export const apertusPattern = String.raw`[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
@@ -21,55 +22,12 @@ export function preTokenizerOf(pattern: string): PreTokenizer {
   return pattern === apertusPattern ? scanApertus : regexPreTokenizer(pattern);
 }
 
-/** A pre-tokenizer that runs a regular expression; text between matches is a piece too. */
+/** A pre-tokenizer that runs an expression; text between matches is a piece too. */
 export function regexPreTokenizer(pattern: string): PreTokenizer {
-  let regex: RegExp;
-  try {
-    regex = new RegExp(whiteSpaceAsUnicode(pattern), 'gu');
-  } catch (cause) {
-    throw new UserError('the pre-tokenizer of this tokenizer.json uses an expression that is not supported', {
-      found: `${pattern} (${errorText(cause)})`,
-      expected: 'an expression that JavaScript can run',
-      cause,
-    });
-  }
+  const expression = javascriptExpression(pattern);
   return (text, piece) => {
-    let at = 0;
-    regex.lastIndex = 0;
-    for (let match = regex.exec(text); match; match = regex.exec(text)) {
-      if (match[0] === '') {
-        regex.lastIndex++;
-        continue;
-      }
-      if (match.index > at) piece(at, match.index);
-      at = match.index + match[0].length;
-      piece(match.index, at);
-    }
-    if (at < text.length) piece(at, text.length);
+    for (const { start, end } of matchesOf(text, expression)) if (end > start) piece(start, end);
   };
-}
-
-/** Unicode White_Space: JavaScript's \s has U+FEFF and lacks U+0085. */
-const whiteSpace = String.raw`\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000`;
-
-/** Rewrites \s and \S, inside and outside of classes. */
-function whiteSpaceAsUnicode(pattern: string): string {
-  let out = '';
-  let inClass = false;
-  for (let i = 0; i < pattern.length; i++) {
-    const char = pattern[i] as string;
-    if (char === '\\') {
-      const escaped = pattern[++i] ?? '';
-      if (escaped === 's') out += inClass ? whiteSpace : `[${whiteSpace}]`;
-      else if (escaped === 'S' && !inClass) out += `[^${whiteSpace}]`;
-      else out += `\\${escaped}`;
-      continue;
-    }
-    if (char === '[') inClass = true;
-    else if (char === ']') inClass = false;
-    out += char;
-  }
-  return out;
 }
 
 // Character classes of the Apertus pattern.
@@ -95,19 +53,24 @@ function classOf(code: number): number {
   return page[code & 255] as number;
 }
 
+const property = (name: string): RegExp => new RegExp(`^${propertyClass(name)}$`, 'v');
+/** Tried in this order; what matches none is `other`. */
+const classes: readonly (readonly [number, RegExp])[] = [
+  [newline, /^[\r\n]$/],
+  [space, property('space')],
+  [digit, property('N')],
+  [mark, property('M')],
+  [lower, property('Ll')],
+  [upper, property('Lu')],
+  [upper, property('Lt')],
+  [caseless, property('L')],
+];
+
 function makePage(number: number): Uint8Array {
   const page = new Uint8Array(256);
-  const isSpace = new RegExp(`[${whiteSpace}]`, 'u');
   for (let i = 0; i < 256; i++) {
     const char = String.fromCodePoint(number * 256 + i);
-    if (char === '\r' || char === '\n') page[i] = newline;
-    else if (isSpace.test(char)) page[i] = space;
-    else if (/\p{N}/u.test(char)) page[i] = digit;
-    else if (/\p{M}/u.test(char)) page[i] = mark;
-    else if (/\p{Ll}/u.test(char)) page[i] = lower;
-    else if (/[\p{Lu}\p{Lt}]/u.test(char)) page[i] = upper;
-    else if (/\p{L}/u.test(char)) page[i] = caseless;
-    else page[i] = other;
+    page[i] = classes.find(([, expression]) => expression.test(char))?.[0] ?? other;
   }
   pages[number] = page;
   return page;

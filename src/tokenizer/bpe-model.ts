@@ -1,0 +1,78 @@
+// The model of a byte-level BPE tokenizer.json: which bytes each token is, and which pairs join to which token.
+//
+// Does not: cut text, or know added tokens beyond their ids.
+import { z } from 'zod';
+import { UserError } from '../base/errors.ts';
+import { alphabetToBytes } from './byte-level.ts';
+
+/** What is read of `model`; vocabulary and merges are checked by hand, as there are hundreds of thousands. */
+const modelSchema = z.looseObject({
+  type: z.literal('BPE').optional(),
+  dropout: z.literal(0).nullish(),
+  continuing_subword_prefix: z.literal('').nullish(),
+  end_of_word_suffix: z.literal('').nullish(),
+  ignore_merges: z.boolean().default(false),
+  vocab: z.custom<Readonly<Record<string, number>>>(
+    (vocab) => typeof vocab === 'object' && vocab !== null,
+    'no vocabulary',
+  ),
+  merges: z.custom<readonly unknown[]>((merges) => Array.isArray(merges), 'no list of merges'),
+});
+
+export interface BpeModel {
+  /** Token as the file spells it -> id. */
+  readonly vocabulary: ReadonlyMap<string, number>;
+  /** Bytes by id, of tokens that are spelled in the byte-level alphabet. */
+  readonly bytes: ReadonlyMap<number, Uint8Array>;
+  /** [256] */
+  readonly byteIds: Int32Array;
+  /** [merges][left, right, made], first merge first. */
+  readonly merges: Int32Array;
+  /** A piece that is a token stays one, whatever the merges say. */
+  readonly ignoreMerges: boolean;
+}
+
+/** `addedIds` are left out of the tokens that text can become by merging, as they are matched before. */
+export function bpeModelOf(description: unknown, addedIds: ReadonlySet<number>, where: string): BpeModel {
+  const parsed = modelSchema.safeParse(description);
+  if (!parsed.success) {
+    throw new UserError(`${where} has a model that belay does not run`, {
+      found: z.prettifyError(parsed.error),
+      expected: 'BPE with a vocabulary and merges, no dropout, prefix or suffix of words',
+    });
+  }
+  const { vocab, merges: pairs, ignore_merges: ignoreMerges } = parsed.data;
+  const vocabulary = new Map<string, number>();
+  const bytes = new Map<number, Uint8Array>();
+  const byteIds = new Int32Array(256).fill(-1);
+  for (const token in vocab) {
+    const id = vocab[token] as number;
+    if (!Number.isInteger(id) || id < 0 || id >= 2 ** 31) {
+      throw new UserError(`${where} has a token without an id`, { found: `${JSON.stringify(token)}: ${String(id)}` });
+    }
+    vocabulary.set(token, id);
+    const spelled = addedIds.has(id) ? undefined : alphabetToBytes(token);
+    if (!spelled) continue;
+    bytes.set(id, spelled);
+    if (spelled.length === 1) byteIds[spelled[0] as number] = id;
+  }
+  const missing = byteIds.indexOf(-1);
+  if (missing >= 0) {
+    throw new UserError(`${where} cannot encode every text`, {
+      found: `no token for the byte ${missing}`,
+      expected: 'a token for each of the 256 bytes',
+    });
+  }
+  const merges = new Int32Array(3 * pairs.length);
+  pairs.forEach((merge, rank) => {
+    const [left, right, ...more] = typeof merge === 'string' ? merge.split(' ') : Array.isArray(merge) ? merge : [];
+    const ids = [vocabulary.get(left), vocabulary.get(right), vocabulary.get(`${left}${right}`)];
+    if (more.length > 0 || ids.includes(undefined)) {
+      throw new UserError(`merge ${rank} of ${where} joins tokens that are not in its vocabulary`, {
+        found: JSON.stringify(merge),
+      });
+    }
+    merges.set(ids as number[], 3 * rank);
+  });
+  return { vocabulary, bytes, byteIds, merges, ignoreMerges };
+}
