@@ -100,3 +100,20 @@ test('the documents of a domain go, with what holds them named', async () => {
   const none = JSON.parse(await belay(...optout)) as OptOutReport;
   assert.equal(none.documents, 0);
 });
+
+test('a recipe for a corpus alone: the result is that of a whole run', async () => {
+  const pages = join(dir, 'corpus.jsonl');
+  const lines = Array.from({ length: 30 }, (_, i) => ({
+    id: `${i}`,
+    url: `https://${i % 3 === 0 ? 'gone' : 'stays'}.example/${i}`,
+    text: `Page ${i >> 1}: all human beings are born free and equal in dignity and rights.`,
+  }));
+  writeFileSync(pages, lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
+  const path = join(dir, 'corpus.json');
+  writeFileSync(path, JSON.stringify({ name: 'corpus', data: { source: { kind: 'jsonl', paths: [pages] } } }));
+  const [out, whole] = [join(dir, 'corpus'), join(dir, 'corpus-whole')];
+  await belay('data', 'clean', '--out', out, '--recipe', path);
+  await belay('data', 'optout', '--out', out, '--domain', 'gone.example');
+  await belay('data', 'clean', '--out', whole, '--recipe', join(out, 'recipe.json'));
+  assert.deepEqual(hashes(join(out, 'documents')), hashes(join(whole, 'documents')));
+});

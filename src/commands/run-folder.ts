@@ -179,10 +179,11 @@ export const lockName = 'run.lock';
 
 /** Steps chosen before stand where neither the model nor the part that names minutes changed. */
 function keepBudgets(run: Run, before: Recipe, resolved: Recipe, budgets: PlanFile['budgets']): void {
-  if (canonicalJson(run.recipe.model) !== canonicalJson(before.model)) return;
   for (const part of ['pretrain', 'sft'] as const) {
     const [now, then, chosen] = [run.recipe[part], before[part], resolved[part]];
     if (!now || !then || !chosen || canonicalJson(now) !== canonicalJson(then)) continue;
+    // Asked for here: a recipe for a corpus alone has none.
+    if (canonicalJson(run.recipe.model) !== canonicalJson(before.model)) return;
     run.recipe = { ...run.recipe, [part]: chosen };
     if (budgets[part]) run.budgets[part] = budgets[part];
   }
