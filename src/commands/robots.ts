@@ -1,7 +1,7 @@
 // `belay robots`: asks a robots.txt, makes snapshots of many, ranks the hosts to ask, and adds up what opt-outs took.
 //
 // Does not: do the work; data/ does. Does not fetch from the web.
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { buildCommand, buildRouteMap } from '@stricli/core';
@@ -73,6 +73,7 @@ Example:
   },
   async func({ robots, agent: agents = apertusAgents, mode, json, exitCode }, ...urls) {
     if (!existsSync(robots)) throw new UserError(`there is no file ${robots}`, { expected: 'a robots.txt' });
+    if (!statSync(robots).isFile()) throw new UserError(`${robots} is no file`, { expected: 'a robots.txt' });
     const policy = new RobotsPolicy(readFileSync(robots), mode);
     let refusals = 0;
     let first = true;

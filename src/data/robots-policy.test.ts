@@ -118,3 +118,11 @@ test('any bytes parse in both ways, and hostile ones stay fast', () => {
     assert.ok(performance.now() - start < 3000, body.slice(0, 40));
   }
 });
+
+test('escapes of an address in small letters are those of the rule', () => {
+  const policy = new RobotsPolicy('User-agent: *\nDisallow: /caf%C3%A9\nDisallow: /a%2fb', 'rfc9309');
+  for (const path of ['/caf%c3%a9/x', '/caf%C3%a9', '/café', '/a%2fb', '/a%2Fb']) {
+    assert.equal(policy.allows('Any', `https://e.example${path}`), false, path);
+  }
+  assert.equal(policy.allows('Any', 'https://e.example/a/b'), true);
+});

@@ -25,7 +25,7 @@ export class RobotsPolicy {
   refusedAgents(url: string, agents: readonly string[]): string[] {
     const verdicts = new Map<Rules | ProtegoRules, boolean>();
     // Rules are percent-encoded when parsed, so the address must be too; Protego sees it as it is.
-    const path = this.rfc ? urlPath(URL.canParse(url) ? new URL(url).href : url) : '';
+    const path = this.rfc ? upperEscapes(urlPath(URL.canParse(url) ? new URL(url).href : url)) : '';
     const protegoOne = this.protego ? protegoPath(url) : undefined;
     const ask = (rules: Rules | ProtegoRules | undefined, at: string | undefined): boolean => {
       if (rules === undefined || at === undefined) return true;
@@ -48,4 +48,9 @@ export class RobotsPolicy {
 export function productToken(agent: string): string {
   const slash = agent.indexOf('/');
   return slash < 0 ? agent : agent.slice(0, slash);
+}
+
+/** `%c3` and `%C3` are one octet (RFC 3986, 6.2.2.1); rules are parsed to the second. */
+function upperEscapes(path: string): string {
+  return path.includes('%') ? path.replace(/%[0-9A-Fa-f]{2}/g, (octet) => octet.toUpperCase()) : path;
 }
