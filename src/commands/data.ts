@@ -6,6 +6,7 @@ import { terminalLog } from '../base/progress.ts';
 import { getDebianDocuments } from '../data/sources/debian.ts';
 import { trainClassifier } from './data-classifier.ts';
 import { funnel, ledger } from './data-funnel.ts';
+import { trainLanguages } from './data-languages.ts';
 import { command as optout } from './data-optout.ts';
 import { probes } from './data-probes.ts';
 import { command as step } from './data-step.ts';
@@ -77,7 +78,21 @@ function oneOf(text: string): 'debian' {
 }
 
 export const command = buildRouteMap({
-  routes: { clean, submit, tasks, optout, step, funnel, ledger, summary, probes, trainClassifier, trainHead, get },
+  routes: {
+    clean,
+    submit,
+    tasks,
+    optout,
+    step,
+    funnel,
+    ledger,
+    summary,
+    probes,
+    trainClassifier,
+    trainHead,
+    trainLanguages,
+    get,
+  },
   defaultCommand: 'clean',
   docs: {
     brief: 'clean documents, with a reason for each one dropped',

@@ -38,7 +38,7 @@ import { documentsName, recordsName } from './line/records.ts';
 import { type Planted, plantedName } from './planted.ts';
 import { probeDocumentsName, probesKind, probesName, type ProbesFile } from './probes/build.ts';
 import { reconcile, reconcileProbes } from './reconcile.ts';
-import { agreementOf } from './steps/language.ts';
+import { agreementOf, type LanguageSettings, modelPaths } from './steps/language.ts';
 
 export const documentsKind = 'documents';
 export const identificationName = 'identification.json';
@@ -262,7 +262,9 @@ async function assemble(
   writeJsonAtomic(join(dir, funnelName), { steps });
   writeFileAtomic(join(dir, funnelParquetName), funnelParquet(funnel.parts));
   writeFileAtomic(join(dir, funnelPictureName), funnelPicture({ steps }));
-  const agreement = await agreementOf(readLedger(dir), loadLanguageIdentifier()?.languages ?? new Set());
+  const asked = plan.steps.find(({ step }) => step === 'language')?.settings as LanguageSettings | undefined;
+  const identifier = loadLanguageIdentifier(modelPaths(asked?.model ?? 'lid.176'));
+  const agreement = await agreementOf(readLedger(dir), identifier?.languages ?? new Set());
   writeJsonAtomic(join(dir, identificationName), agreement);
   const planted = plantsOf(source);
   if (planted) fail(await reconcile(planted, ledgerOf(dir, shards)));

@@ -27,7 +27,7 @@ import {
   type RobotsForm,
 } from './web-site.ts';
 
-interface Version {
+export interface Version {
   readonly code: string;
   readonly iso6393: string;
   readonly bcp47: string;
