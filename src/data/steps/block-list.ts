@@ -7,11 +7,13 @@
 // domain counts, and case does not.
 //
 // Does not: ship lists, or fetch them. A document without a URL is kept.
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { StringDecoder } from 'node:string_decoder';
 import { z } from 'zod';
 import { UserError } from '../../base/errors.ts';
 import { defineStep } from '../step.ts';
+import { TextSet } from './text-set.ts';
 
 const files = z.array(z.string()).default([]);
 
@@ -31,17 +33,39 @@ export const settings = z.strictObject({
 });
 export type BlockListSettings = z.output<typeof settings>;
 
-function linesOf(path: string): string[] {
-  let text: string;
+/** Calls `visit` with the entries of a list, one after the other: a list may be larger than what is kept of it. */
+function forEachEntry(path: string, visit: (entry: string) => void): void {
+  let file: number;
   try {
-    text = readFileSync(path, 'utf8');
+    file = openSync(path, 'r');
+    if (!fstatSync(file).isFile()) throw new Error('no file');
   } catch (cause) {
     throw new UserError('a block list cannot be read', { found: path, next: 'give files that are there', cause });
   }
-  return text.split('\n').flatMap((line) => {
+  const take = (line: string): void => {
     const entry = line.trim();
-    return entry === '' || entry.startsWith('#') ? [] : [entry];
-  });
+    if (entry !== '' && !entry.startsWith('#')) visit(entry);
+  };
+  try {
+    const decoder = new StringDecoder('utf8');
+    const bytes = Buffer.alloc(1 << 18);
+    let rest = '';
+    for (let read = -1; read !== 0; ) {
+      read = readSync(file, bytes, 0, bytes.length, null);
+      const lines = (rest + (read > 0 ? decoder.write(bytes.subarray(0, read)) : decoder.end())).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) take(line);
+    }
+    take(rest);
+  } finally {
+    closeSync(file);
+  }
+}
+
+function entriesOf(path: string): string[] {
+  const entries: string[] = [];
+  forEachEntry(path, (entry) => void entries.push(entry));
+  return entries;
 }
 
 /** Files of UT1 folders, sorted. */
@@ -62,6 +86,9 @@ function ut1Files({ ut1, categories }: BlockListSettings): string[] {
   });
 }
 
+/** A host that a URL parser leaves as it is: small letters, no Punycode, no number at the end. */
+const plainHost = /^(?!.*xn--)[a-z0-9.-]*\.[a-z][a-z0-9-]*$/;
+
 /** A URL without scheme, user, port and "www.", its host in the form that DNS has; undefined where it is none. */
 function plainUrl(url: string): { readonly host: string; readonly path: string } | undefined {
   try {
@@ -77,18 +104,18 @@ const wordsIn = (text: string): string[] => text.toLowerCase().match(/[a-z0-9]+/
 
 /** Decides about URLs. */
 export class BlockList {
-  private readonly domains = new Set<string>();
+  private readonly domains = new TextSet();
   /** Hosts with paths, without a "/" at the end. */
-  private readonly prefixes = new Set<string>();
+  private readonly prefixes = new TextSet();
   private readonly strict: ReadonlySet<string>;
   private readonly soft: ReadonlySet<string>;
   private readonly sub: readonly string[];
   private readonly softWordThreshold: number;
 
   constructor(set: BlockListSettings) {
-    for (const path of [...set.files, ...ut1Files(set)]) for (const entry of linesOf(path)) this.add(entry);
+    for (const path of [...set.files, ...ut1Files(set)]) forEachEntry(path, (entry) => this.add(entry));
     const words = (paths: readonly string[]): Set<string> =>
-      new Set(paths.flatMap(linesOf).map((line) => wordsIn(line).join('')));
+      new Set(paths.flatMap(entriesOf).map((line) => wordsIn(line).join('')));
     this.strict = words(set.strictWords);
     this.soft = words(set.softWords);
     this.sub = [...words(set.subwords)].filter((word) => word !== '');
@@ -96,6 +123,10 @@ export class BlockList {
   }
 
   private add(entry: string): void {
+    if (entry.length < 254 && plainHost.test(entry)) {
+      this.domains.add(entry.startsWith('www.') ? entry.slice(4) : entry);
+      return;
+    }
     const url = plainUrl(entry);
     if (!url) return;
     if (url.path === '/') this.domains.add(url.host);
