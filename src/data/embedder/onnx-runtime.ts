@@ -73,6 +73,8 @@ function runtimeOf(name: string, { InferenceSession, Tensor, env }: OnnxModule):
     create(path, threads) {
       // Threads of WebAssembly would be threads of threads.
       env.wasm.numThreads = 1;
+      // What goes wrong is told by errors.
+      env.logLevel = 'fatal';
       return InferenceSession.create(path, {
         intraOpNumThreads: threads,
         interOpNumThreads: 1,
