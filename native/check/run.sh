@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds check.cpp against all CPU kernels and runs it: once as shipped, once under the address and undefined
-# behaviour sanitizers. Then comm-check.cpp against the message layer: under those, and under the thread sanitizer where
+# behaviour sanitizers; so data-check.cpp against the data kernels. Then comm-check.cpp against the message layer: under those, and under the thread sanitizer where
 # the compiler has one. Needs g++ and nothing else; arguments go to check.cpp (a target's name runs that one).
 #
 # Does not: touch native/build; objects go to a temporary folder.
@@ -14,8 +14,8 @@ avx512="-mavx2 -mfma -mavx512f -mavx512bw -mavx512vl -mavx512dq"
 
 flags_of() {
   case "$(uname -m)/$1" in
-    x86_64/target-avx2.cpp) echo "-mavx2 -mfma" ;;
-    x86_64/target-avx512.cpp) echo "$avx512" ;;
+    x86_64/target-avx2.cpp|x86_64/minima-avx2.cpp|x86_64/classifier-avx2.cpp) echo "-mavx2 -mfma" ;;
+    x86_64/target-avx512.cpp|x86_64/minima-avx512.cpp) echo "$avx512" ;;
     x86_64/target-avx512bf16.cpp) echo "$avx512 -mavx512bf16" ;;
     *) echo "" ;;
   esac
@@ -42,6 +42,24 @@ check() {  # check <name> <flags>
 
 check optimised "-O3" "$@"
 check sanitized "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined" "$@"
+
+check_data() {  # check_data <name> <flags>
+  echo "== data kernels, $1"
+  mkdir "$objects/data-$1"
+  for source in "$here"/../data/*.cpp; do
+    file=$(basename "$source")
+    # shellcheck disable=SC2046,SC2086
+    $CXX $common $2 -fno-exceptions -fno-rtti $(flags_of "$file") -c "$source" -o "$objects/data-$1/$file.o"
+  done
+  # shellcheck disable=SC2086
+  $CXX $common $2 -c "$here/data-check.cpp" -o "$objects/data-$1/check.o"
+  # shellcheck disable=SC2086
+  $CXX $2 -pthread "$objects/data-$1"/*.o -o "$objects/data-$1/check"
+  "$objects/data-$1/check"
+}
+
+check_data optimised "-O3"
+check_data sanitized "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined"
 
 check_comm() {  # check_comm <name> <flags>
   echo "== message layer, $1"
