@@ -3,7 +3,7 @@
 // Sources: line lengths and alphanumeric share, Chen et al. 2021 (Codex) and StarCoder (Li et al. 2023, section 3.2,
 // bigcode-project/bigcode-dataset); exceptions by file type, sizes of JSON and YAML, XML under other names, the same;
 // number of lines, marks of generated files and encoded data, StarCoder 2 (Lozhkov et al. 2024, section 2.3); the most
-// bytes of a file, The Stack (Kocetkov et al. 2022).
+// bytes of a file, The Stack (Kocetkov et al. 2022). Own: two of the marks of generated files, and which endings are which type.
 //
 // Does not: know programming languages beyond the ending of the URL, or judge whether code is good.
 import { z } from 'zod';
