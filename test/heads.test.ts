@@ -135,7 +135,7 @@ test('the cleaning line scores in threads, takes quantiles, and its bytes do not
         shardBytes: 1,
         steps: [
           { step: 'quality', embedder: encoder, heads: at('quality') },
-          { step: 'top-share', note: 'quality.score', top: 'keep', share: 0.33, parts: 2 },
+          { step: 'top-share', rules: [{ note: 'quality.score', top: 'keep', share: 0.33 }], parts: 2 },
           { step: 'sample', rate: 0.25, byLanguage: { deu: { rate: 1 }, eng: { rate: 1 } } },
         ],
       },

@@ -50,6 +50,7 @@ export async function onnxChunks(dir: string, tokens: number, threads: number): 
       expected: `inputs among ${known.join(', ')}; the output last_hidden_state`,
     });
   }
+  // What goes wrong is told by errors, not by the runtime's log.
   const states = async (ids: Int32Array): Promise<OnnxTensor> => {
     const shape = [1, ids.length];
     const all = (value: bigint): OnnxTensor => runtime.int64(new BigInt64Array(ids.length).fill(value), shape);
@@ -58,7 +59,7 @@ export async function onnxChunks(dir: string, tokens: number, threads: number): 
       if (name === 'input_ids') inputs[name] = runtime.int64(BigInt64Array.from(ids, BigInt), shape);
       else inputs[name] = all(name === 'attention_mask' ? 1n : 0n);
     }
-    const found = (await session.run(inputs))[output] as OnnxTensor;
+    const found = (await session.run(inputs, { logSeverityLevel: 4 }))[output] as OnnxTensor;
     const [batch, length, width] = found.dims;
     if (!(found.data instanceof Float32Array) || batch !== 1 || length !== ids.length || !width) {
       throw new UserError(`${path} is no encoder of texts`, {

@@ -19,13 +19,13 @@ export interface OnnxTensor {
 export interface OnnxSession {
   readonly inputNames: readonly string[];
   readonly outputNames: readonly string[];
-  run(inputs: Readonly<Record<string, OnnxTensor>>): Promise<Readonly<Record<string, OnnxTensor>>>;
+  run(inputs: Readonly<Record<string, OnnxTensor>>, options: object): Promise<Readonly<Record<string, OnnxTensor>>>;
 }
 
 interface OnnxModule {
   readonly InferenceSession: { create(path: string, options: object): Promise<OnnxSession> };
   readonly Tensor: new (type: 'int64', data: BigInt64Array, dims: readonly number[]) => OnnxTensor;
-  readonly env: { readonly wasm: { numThreads?: number }; logLevel?: string };
+  readonly env: { readonly wasm: { numThreads?: number } };
 }
 
 export interface OnnxRuntime {
@@ -73,8 +73,6 @@ function runtimeOf(name: string, { InferenceSession, Tensor, env }: OnnxModule):
     create(path, threads) {
       // Threads of WebAssembly would be threads of threads.
       env.wasm.numThreads = 1;
-      // What goes wrong is told by errors.
-      env.logLevel = 'fatal';
       return InferenceSession.create(path, {
         intraOpNumThreads: threads,
         interOpNumThreads: 1,

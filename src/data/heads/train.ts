@@ -8,6 +8,7 @@
 //
 // Does not: make vectors, or write files (train-folder.ts).
 import { z } from 'zod';
+import { UserError } from '../../base/errors.ts';
 import { Random } from '../../base/rng.ts';
 import { Optimizer } from '../../optim/optimizer.ts';
 import { learningRate } from '../../optim/schedule.ts';
@@ -215,7 +216,11 @@ export function trainHead(options: TrainHeadOptions): TrainedHead {
     onEpoch?.(number, epoch);
     if (loss < best.loss) best = { number, loss, weights };
   }
-  if (best.number === 0) throw new Error(`head ${name}: the loss is not a number in any epoch`);
+  if (best.number === 0) {
+    throw new UserError(`the head for ${name} cannot be trained: its loss is not a number in any epoch`, {
+      next: 'a smaller learningRate, or an embedder whose vectors are finite',
+    });
+  }
   return { weights: best.weights, trained: train.length, validated: held.length, epochs, best: best.number };
 }
 

@@ -5,6 +5,7 @@ import { cutIntoShards, runCorpusStep, textDocument } from '../../../test/corpus
 import { goldenJson } from '../../../test/golden.ts';
 import type { Document } from '../../base/document.ts';
 import { silentLog } from '../../base/progress.ts';
+import { Random } from '../../base/rng.ts';
 import { notedNumber, quantile, settings, topShare } from './top-share.ts';
 
 interface Golden {
@@ -23,8 +24,14 @@ function scored(score: number | undefined, i: number, language = 'deu'): Documen
   return { ...textDocument('text', `document ${i}`), language, ...notes };
 }
 
-const made = (given: object, lines: string[] = []) =>
-  topShare(settings.parse(given), { ...silentLog, line: (line) => void lines.push(line) });
+/** Settings of one rule, and the others. */
+function settingsOf(given: Readonly<Record<string, unknown>>): ReturnType<typeof settings.parse> {
+  const { sample, parts, ...rule } = given;
+  return settings.parse({ rules: [rule], ...(parts ? { parts } : {}), sample: sample ?? null });
+}
+
+const made = (given: Readonly<Record<string, unknown>>, lines: string[] = []) =>
+  topShare(settingsOf(given), { ...silentLog, line: (line) => void lines.push(line) });
 
 test('the quantile is that of numpy, to the bit', () => {
   assert.ok(cases.length >= 48);
@@ -39,7 +46,7 @@ test('the step drops or keeps what numpy counts above its threshold', async () =
     const documents = scores.map((score, i) => scored(score, i));
     for (const top of ['drop', 'keep'] as const) {
       const lines: string[] = [];
-      const step = made({ share: p, top, parts: 3, memory: 1 }, lines);
+      const step = made({ share: p, top, parts: 3 }, lines);
       const { verdicts } = await runCorpusStep(step, cutIntoShards(documents, [scores.length >> 1]));
       const kept = verdicts.filter((verdict) => 'keep' in verdict).length;
       assert.equal(kept, top === 'drop' ? scores.length - above : above, `${name}, ${p}, ${top}`);
@@ -65,16 +72,16 @@ test('each language has a threshold of its own, whatever the shards, the parts a
         const options = { share: 0.3, byLanguage: { fra: { share: 0.6 } }, sample };
         const one = await runCorpusStep(made(options), [documents]);
         const many = await runCorpusStep(
-          topShare({ ...settings.parse({ ...options, parts }), memory: 1 / 4096 }, silentLog),
+          topShare({ ...settingsOf({ ...options, parts }), memory: 1 / 4096 }, silentLog),
           cutIntoShards(documents, cuts),
         );
         assert.deepEqual(many.verdicts, one.verdicts);
         if (sample !== null) return;
         for (const [i, document] of documents.entries()) {
-          const score = notedNumber(document, 'toxicity.score');
+          const score = notedNumber(document, ['toxicity', 'score']);
           const scores = documents
             .filter((other) => other.language === document.language)
-            .flatMap((other) => notedNumber(other, 'toxicity.score') ?? [])
+            .flatMap((other) => notedNumber(other, ['toxicity', 'score']) ?? [])
             .sort((a, b) => a - b);
           const q = 1 - (document.language === 'fra' ? 0.6 : 0.3);
           const goes = score !== undefined && score > quantile(scores.length, q, (rank) => scores[rank] as number);
@@ -99,16 +106,47 @@ test('a sample is the same documents whatever their order, and near the whole', 
   assert.ok(Math.abs(threshold - 3800) < 80, line);
 });
 
+test('each rule looks at all documents, and the first that a document falls to drops it', async () => {
+  const random = new Random(6, 'rules');
+  const documents = Array.from({ length: 400 }, (_, i) => {
+    const document = textDocument('text', `document ${i}`);
+    const quality = { quality: { score: random.real() } };
+    // Some have one score alone.
+    const toxicity = i % 7 === 0 ? {} : { toxicity: { score: random.real() } };
+    return { ...document, language: i % 3 === 0 ? 'deu' : 'fra', notes: { ...quality, ...toxicity } };
+  });
+  const rules = [
+    { note: 'quality.score', top: 'keep', share: 0.33 },
+    { note: 'toxicity.score', top: 'drop', share: 0.05, byLanguage: { fra: { share: 0.5 } } },
+  ] as const;
+  const verdictsOf = async (of: object, shards: readonly (readonly Document[])[]) =>
+    (await runCorpusStep(topShare(settings.parse(of), silentLog), shards)).verdicts;
+  const both = await verdictsOf({ rules, parts: 3 }, cutIntoShards(documents, [100, 250]));
+  const [quality, toxicity] = [await made1(rules[0]), await made1(rules[1])];
+  async function made1(rule: object) {
+    return await verdictsOf({ rules: [rule] }, [documents]);
+  }
+  assert.deepEqual(
+    both,
+    documents.map((document, i) => {
+      if ('drop' in (quality[i] as object)) return { drop: { reason: 'below-top-share', detail: 'quality.score' } };
+      if ('drop' in (toxicity[i] as object)) return { drop: { reason: 'in-top-share', detail: 'toxicity.score' } };
+      return { keep: document };
+    }),
+  );
+  assert.ok(both.some((verdict, i) => 'drop' in verdict && 'drop' in (toxicity[i] as object)));
+});
+
 test('a judgement changes only where a verdict does, and notes are found by path', async () => {
   const shard = (scores: readonly number[]) => scores.map((score, i) => scored(score, i));
   const first = shard([1, 2, 3, 4]);
   const before = await runCorpusStep(made({ share: 0.5 }), [first, shard([1, 2, 3, 4])]);
   const after = await runCorpusStep(made({ share: 0.5 }), [first, shard([1, 2.4, 2.6, 4])]);
-  assert.equal(before.judgements[0]?.length, 8);
+  assert.equal(before.judgements[0]?.length, 16);
   assert.equal(after.judgements[0], before.judgements[0]);
   const document = { ...textDocument('', 'x'), notes: { a: { b: 2, c: 'text', d: [1] } } };
-  assert.equal(notedNumber(document, 'a.b'), 2);
+  assert.equal(notedNumber(document, ['a', 'b']), 2);
   for (const path of ['a', 'a.c', 'a.d', 'a.d.0', 'a.toString', 'b', '__proto__']) {
-    assert.equal(notedNumber(document, path), undefined, path);
+    assert.equal(notedNumber(document, path.split('.')), undefined, path);
   }
 });

@@ -1,13 +1,13 @@
-// The top share of each language by a score that an earlier step noted: dropped (the 5 % that are most toxic) or all that is
-// kept (the 33 or 10 % of best quality).
+// The top share of each language by scores that earlier steps noted: dropped (the 5 % that are most toxic) or all that is kept
+// (the 33 or 10 % of best quality).
 //
 // The threshold of a language is the (1 - share) quantile of its scores as numpy computes it (linear interpolation); the top
 // is what is strictly greater. Source: swiss-ai/pretrain-data and epfml/fineweb2-hq (estimate_classifier_threshold), which
 // take the quantile of 1,000,000 documents, the first ones of each file. Here it is that of all documents, or, with `sample`,
 // of those whose ids have the smallest hashes, so that it never depends on how documents are cut into files.
 //
-// A record is 24 bytes a document: language, score, hash of the id. Each part takes the languages that fall to it and sorts
-// their scores in bounded memory.
+// A record is 16 bytes a document, language and hash of the id, and 8 for each rule's score. Each part takes the languages
+// that fall to it and sorts their scores in bounded memory.
 //
 // Does not: score. A document without the score stays.
 import { createHash } from 'node:crypto';
@@ -16,20 +16,18 @@ import { z } from 'zod';
 import type { Document } from '../../base/document.ts';
 import type { Json } from '../../base/json.ts';
 import type { Log } from '../../base/progress.ts';
-import { type CorpusStep, defineStep, type SignedShard } from '../step.ts';
+import { type CorpusStep, defineStep } from '../step.ts';
 import { corpusSettings, forEachSign } from './corpus-files.ts';
 import { RecordSorter } from './record-sorter.ts';
 
 const name = 'top-share';
-const signBytes = 24;
-/** Words of language, score and hash of the id in a record. */
-const languageAt = 0;
-const scoreAt = 2;
-const idAt = 4;
+/** Places in a record: language, hash of the id, scores. */
+const idAt = 8;
+const scoresAt = 16;
 
 const share = z.number().min(0).max(1);
 
-export const settings = z.strictObject({
+const ruleSchema = z.strictObject({
   /** Where the score is among the notes. */
   note: z.string().default('toxicity.score'),
   /** What becomes of the top share; the rest has the other fate. */
@@ -38,15 +36,20 @@ export const settings = z.strictObject({
   share: share.default(0.05),
   /** By the label of the document: another share. */
   byLanguage: z.record(z.string(), z.strictObject({ share })).default({}),
-  /** Documents of a language that the threshold is taken from; null: all. pretrain-data: 1000000. */
+});
+
+export const settings = z.strictObject({
+  /** Every rule looks at all documents; the first that a document falls to drops it. */
+  rules: z.array(ruleSchema).min(1).max(256).prefault([{}]),
+  /** Documents of a language that thresholds are taken from; null: all. pretrain-data: 1000000. */
   sample: z.int().min(1).nullable().default(null),
   ...corpusSettings,
 });
 
-/** The number at a path of names in the notes, joined by dots; undefined where there is none. */
-export function notedNumber(document: Document, path: string): number | undefined {
+/** The number at a path of names in the notes; undefined where there is none. */
+export function notedNumber(document: Document, path: readonly string[]): number | undefined {
   let at: Json | undefined = document.notes as Json | undefined;
-  for (const key of path.split('.')) {
+  for (const key of path) {
     if (at === null || typeof at !== 'object' || Array.isArray(at) || !Object.hasOwn(at, key)) return undefined;
     at = (at as { readonly [key: string]: Json })[key];
   }
@@ -89,8 +92,9 @@ export function quantile(count: number, q: number, at: (rank: number) => number)
   return t >= 0.5 ? above - difference * (1 - t) : below + difference * t;
 }
 
-/** What a part leaves of a language. */
+/** What a part leaves of a language and a rule. */
 interface Threshold {
+  readonly rule: number;
   /** Its 8 bytes, in hexadecimal. */
   readonly language: string;
   readonly threshold: number;
@@ -120,74 +124,106 @@ function hexOf(high: number, low: number): string {
   return high.toString(16).padStart(8, '0') + low.toString(16).padStart(8, '0');
 }
 
+/** Documents of one language with a score for one rule. */
+interface Group {
+  readonly rule: number;
+  readonly language: string;
+  scored: number;
+}
+
 export function topShare(options: z.output<typeof settings>, log: Log): CorpusStep {
-  const { note, top, parts, sample } = options;
+  const { rules, parts, sample } = options;
+  const signBytes = scoresAt + 8 * rules.length;
   const memory = options.memory * 2 ** 20;
+  const paths = rules.map(({ note }) => note.split('.'));
   const languages = new Map<string, Buffer>();
   const bytesOf = (language: string): Buffer => {
     let bytes = languages.get(language);
     if (!bytes) languages.set(language, (bytes = languageBytes(language)));
     return bytes;
   };
-  const shares = new Map(
-    Object.entries(options.byLanguage).map(([language, changed]) => [
-      languageBytes(language).toString('hex'),
-      changed.share,
-    ]),
+  const shares = rules.map(
+    ({ byLanguage }) =>
+      new Map(
+        Object.entries(byLanguage).map(([language, changed]) => [
+          languageBytes(language).toString('hex'),
+          changed.share,
+        ]),
+      ),
   );
 
   return {
     name,
     parts,
     sign(document) {
-      const { language, id } = document;
-      const score = notedNumber(document, note);
       const bytes = new Uint8Array(signBytes);
       const view = new DataView(bytes.buffer);
-      bytes.set(bytesOf(language), languageAt * 4);
-      const [high, low] = score === undefined ? [noScore, noScore] : orderedWords(score);
-      view.setUint32(scoreAt * 4, high);
-      view.setUint32(scoreAt * 4 + 4, low);
-      if (sample !== null) bytes.set(createHash('sha256').update(id).digest().subarray(0, 8), idAt * 4);
+      bytes.set(bytesOf(document.language));
+      if (sample !== null) bytes.set(createHash('sha256').update(document.id).digest().subarray(0, 8), idAt);
+      let at = scoresAt;
+      for (const path of paths) {
+        const score = notedNumber(document, path);
+        const [high, low] = score === undefined ? [noScore, noScore] : orderedWords(score);
+        view.setUint32(at, high);
+        view.setUint32(at + 4, low);
+        at += 8;
+      }
       return bytes;
     },
     async match(part, shards, out) {
-      const scored = new Map<string, number>();
-      // Language and score, or, for a sample, language, hash of the id and score: the smallest hashes come first.
-      const first = new RecordSorter(sample === null ? 4 : 6, sample === null ? memory : memory / 2, `${out}.scores`);
-      const chosen = new RecordSorter(4, memory / 2, `${out}.sample`);
+      const groups: Group[] = [];
+      const numberOf = new Map<string, number>();
+      // Group and score, or, for a sample, group, hash of the id and score: the smallest hashes come first.
+      const first = new RecordSorter(sample === null ? 3 : 5, sample === null ? memory : memory / 2, `${out}.scores`);
+      const chosen = new RecordSorter(3, memory / 2, `${out}.sample`);
       try {
+        const row = new Uint32Array(sample === null ? 3 : 5);
         for (const shard of shards) {
           forEachSign(shard, signBytes, (view, at) => {
             const high = view.getUint32(at);
-            const word = (index: number): number => view.getUint32(at + index * 4);
-            if (partOf(high, word(1), parts) !== part || word(scoreAt) === noScore) return;
-            const language = hexOf(high, word(1));
-            scored.set(language, (scored.get(language) ?? 0) + 1);
-            const id = sample === null ? [] : [word(idAt), word(idAt + 1)];
-            first.add([high, word(1), ...id, word(scoreAt), word(scoreAt + 1)]);
+            const low = view.getUint32(at + 4);
+            if (partOf(high, low, parts) !== part) return;
+            const language = hexOf(high, low);
+            for (let rule = 0, place = at + scoresAt; rule < rules.length; rule++, place += 8) {
+              const score = view.getUint32(place);
+              if (score === noScore) continue;
+              const key = `${rule} ${language}`;
+              let number = numberOf.get(key);
+              if (number === undefined) {
+                number = groups.length;
+                numberOf.set(key, number);
+                groups.push({ rule, language, scored: 0 });
+              }
+              (groups[number] as Group).scored++;
+              row[0] = number;
+              if (sample !== null) {
+                row[1] = view.getUint32(at + idAt);
+                row[2] = view.getUint32(at + idAt + 4);
+              }
+              row[row.length - 2] = score;
+              row[row.length - 1] = view.getUint32(place + 4);
+              first.add(row);
+            }
           });
         }
         if (sample !== null) {
           for (const { rank, row } of ranked(first.sorted())) {
-            if (rank < sample) chosen.add([row[0], row[1], row[4], row[5]] as number[]);
+            if (rank < sample) chosen.add([row[0], row[3], row[4]] as number[]);
           }
         }
         const found: Threshold[] = [];
         // The values at the two ranks around the quantile.
         const ends = [0, 0];
         for (const { rank, row } of ranked((sample === null ? first : chosen).sorted())) {
-          const language = hexOf(row[0] as number, row[1] as number);
-          const all = scored.get(language) as number;
-          const used = sample === null ? all : Math.min(all, sample);
-          const q = 1 - (shares.get(language) ?? options.share);
+          const { rule, language, scored } = groups[row[0] as number] as Group;
+          const used = sample === null ? scored : Math.min(scored, sample);
+          const q = 1 - (shares[rule]?.get(language) ?? (rules[rule]?.share as number));
           const below = Math.floor(q * (used - 1));
-          const score = orderedNumber(row[2] as number, row[3] as number);
-          if (rank === below) ends[0] = score;
+          if (rank === below) ends[0] = orderedNumber(row[1] as number, row[2] as number);
           if (rank === Math.min(below + 1, used - 1)) {
-            ends[1] = score;
+            ends[1] = orderedNumber(row[1] as number, row[2] as number);
             const threshold = quantile(used, q, (wanted) => ends[wanted - below] as number);
-            found.push({ language, threshold, scored: all, used });
+            found.push({ rule, language, threshold, scored, used });
           }
         }
         writeFileSync(out, JSON.stringify(found));
@@ -197,15 +233,29 @@ export function topShare(options: z.output<typeof settings>, log: Log): CorpusSt
       }
     },
     async judge(files, shards, out) {
-      const thresholds = new Map<string, Threshold>();
-      for (const path of files) {
-        for (const one of JSON.parse(readFileSync(path, 'utf8')) as Threshold[]) thresholds.set(one.language, one);
-      }
-      for (const { language, threshold, scored, used } of thresholds.values()) {
+      const all = files.flatMap((path) => JSON.parse(readFileSync(path, 'utf8')) as Threshold[]);
+      all.sort((a, b) => a.rule - b.rule || (a.language < b.language ? -1 : 1));
+      const thresholds = rules.map(() => new Map<string, number>());
+      for (const { rule, language, threshold, scored, used } of all) {
+        thresholds[rule]?.set(language, threshold);
         const from = used === scored ? '' : ` (${used} of them)`;
-        log.line(`${name}: ${languageText(language)}: ${note} > ${threshold} of ${scored} documents${from}`);
+        const where = `${name}: ${languageText(language)}: ${rules[rule]?.note}`;
+        log.line(`${where} > ${threshold} of ${scored} documents${from}`);
       }
-      for (const [number, shard] of shards.entries()) writeFileSync(out(number), dropped(shard, thresholds, top));
+      for (const [number, shard] of shards.entries()) {
+        const words: number[] = [];
+        forEachSign(shard, signBytes, (view, at, index) => {
+          const rule = rules.findIndex(({ top }, one) => {
+            const high = view.getUint32(at + scoresAt + 8 * one);
+            if (high === noScore) return false;
+            const language = hexOf(view.getUint32(at), view.getUint32(at + 4));
+            const score = orderedNumber(high, view.getUint32(at + scoresAt + 8 * one + 4));
+            return score > (thresholds[one]?.get(language) as number) === (top === 'drop');
+          });
+          if (rule >= 0) words.push(index, rule);
+        });
+        writeFileSync(out(number), new Uint8Array(Uint32Array.from(words).buffer));
+      }
     },
     async apply(judgement) {
       const bytes = readFileSync(judgement);
@@ -217,8 +267,9 @@ export function topShare(options: z.output<typeof settings>, log: Log): CorpusSt
           const isDropped = at < bytes.length && bytes.readUInt32LE(at) === index;
           index++;
           if (!isDropped) return { keep: document };
-          at += 4;
-          return { drop: { reason: top === 'drop' ? 'in-top-share' : 'below-top-share' } };
+          const { note, top } = rules[bytes.readUInt32LE(at + 4)] as (typeof rules)[0];
+          at += 8;
+          return { drop: { reason: top === 'drop' ? 'in-top-share' : 'below-top-share', detail: note } };
         },
       };
     },
@@ -231,40 +282,22 @@ function partOf(high: number, low: number, parts: number): number {
   return ((mixed ^ (mixed >>> 15)) >>> 0) % parts;
 }
 
-/** Rows in order, each with its rank among those of its language. */
+/** Rows in order, each with its rank among those with the same first word. */
 function* ranked(rows: Iterable<Uint32Array>): Generator<{ readonly rank: number; readonly row: Uint32Array }> {
-  let high = -1;
-  let low = -1;
+  let group = -1;
   let rank = 0;
   for (const row of rows) {
-    if (row[0] !== high || row[1] !== low) {
+    if (row[0] !== group) {
       rank = 0;
-      high = row[0] as number;
-      low = row[1] as number;
+      group = row[0] as number;
     }
     yield { rank: rank++, row };
   }
 }
 
-/** Numbers of the documents of a shard that go, 4 bytes each. */
-function dropped(shard: SignedShard, thresholds: ReadonlyMap<string, Threshold>, top: 'drop' | 'keep'): Buffer {
-  const numbers: number[] = [];
-  forEachSign(shard, signBytes, (view, at, index) => {
-    const high = view.getUint32(at + scoreAt * 4);
-    if (high === noScore) return;
-    const language = hexOf(view.getUint32(at), view.getUint32(at + 4));
-    const { threshold } = thresholds.get(language) as Threshold;
-    const isTop = orderedNumber(high, view.getUint32(at + scoreAt * 4 + 4)) > threshold;
-    if (isTop === (top === 'drop')) numbers.push(index);
-  });
-  const bytes = Buffer.alloc(numbers.length * 4);
-  for (const [i, number] of numbers.entries()) bytes.writeUInt32LE(number, i * 4);
-  return bytes;
-}
-
 export const definition = defineStep({
   name,
-  brief: 'the top share of a language by a score goes, or stays',
+  brief: 'the top share of a language by a score goes, or is all that stays',
   settings,
   make: (given, { log }) => topShare(given, log),
 });
