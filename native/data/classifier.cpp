@@ -32,8 +32,13 @@ struct Sum {
   const BelayRows *rows;
   float *into;
   int32_t words;
-  int64_t count;
-  bool good;
+  int64_t count = 0;
+  bool good = true;
+  static constexpr int most = 64;
+  int numWaiting = 0;
+  uint32_t waiting[most];
+
+  Sum(const BelayRows *rows, float *into, int32_t words) : rows(rows), into(into), words(words) {}
 
   void add(int64_t row) {
     if (uint64_t(row) >= uint64_t(rows->num_rows)) {
@@ -45,14 +50,32 @@ struct Sum {
     count++;
   }
 
+  // Rows of shared places in their order. What they need of memory is asked for ahead: the tables are larger than caches.
   void addShared(uint32_t place) {
-    if (rows->left == nullptr) return add(words + int64_t(place));
-    uint32_t mask = uint32_t(rows->num_left) - 1;
-    for (uint32_t at = place * 0x9e3779b1u & mask;; at = (at + 1) & mask) {
-      int32_t key = rows->left[2 * at];
-      if (key == 0) return;
-      if (key == int32_t(place) + 1) return add(words + int64_t(rows->left[2 * at + 1]));
+    waiting[numWaiting++] = place;
+    if (rows->left != nullptr) __builtin_prefetch(rows->left + 2 * (place * 0x9e3779b1u & (uint32_t(rows->num_left) - 1)));
+    else __builtin_prefetch(rows->rows + (words + int64_t(place)) * rows->dimension);
+    if (numWaiting == most) flush();
+  }
+
+  void flush() {
+    if (rows->left == nullptr) {
+      for (int i = 0; i < numWaiting; i++) add(words + int64_t(waiting[i]));
+    } else {
+      int found = 0;
+      uint32_t mask = uint32_t(rows->num_left) - 1;
+      for (int i = 0; i < numWaiting; i++) {
+        int32_t key = int32_t(waiting[i]) + 1;
+        uint32_t at = waiting[i] * 0x9e3779b1u & mask;
+        while (rows->left[2 * at] != 0 && rows->left[2 * at] != key) at = (at + 1) & mask;
+        if (rows->left[2 * at] == 0) continue;
+        waiting[found] = uint32_t(rows->left[2 * at + 1]);
+        __builtin_prefetch(rows->rows + (words + int64_t(waiting[found])) * rows->dimension);
+        found++;
+      }
+      for (int i = 0; i < found; i++) add(words + int64_t(waiting[i]));
     }
+    numWaiting = 0;
   }
 
   // `marked` is the token between < and >.
@@ -67,6 +90,7 @@ struct Sum {
         if (n >= rows->minn && !(n == 1 && (i == 0 || j == length))) addShared(hash % uint32_t(rows->bucket));
       }
     }
+    flush();
   }
 };
 
@@ -109,7 +133,7 @@ extern "C" int64_t belay_text_sum(const uint8_t *text, int64_t bytes, const Bela
     int32_t head[2];
     memcpy(head, slot, sizeof head);
     if (head[0] != length || memcmp(slot + 2, token, length) != 0) {
-      Sum sum{rows, slot + header, words->size, 0, true};
+      Sum sum(rows, slot + header, words->size);
       memset(slot, 0, sizeof(float) * place);
       addToken(&sum, words, token, length, hash, marked);
       if (!sum.good) return -1;
@@ -122,7 +146,7 @@ extern "C" int64_t belay_text_sum(const uint8_t *text, int64_t bytes, const Bela
     count += head[1];
     for (int64_t j = 0; j < dimension; j++) into[j] += slot[header + j];
   }
-  Sum sum{rows, into, words->size, 0, true};
+  Sum sum(rows, into, words->size);
   for (int64_t i = 0; i < tokens; i++) {
     uint64_t hash = uint64_t(int64_t(hashes[i]));
     for (int64_t j = i + 1; j < tokens && j < i + rows->word_ngrams; j++) {
@@ -130,6 +154,7 @@ extern "C" int64_t belay_text_sum(const uint8_t *text, int64_t bytes, const Bela
       sum.addShared(uint32_t(hash % uint64_t(rows->bucket)));
     }
   }
+  sum.flush();
   return sum.good ? count + sum.count : -1;
 }
 

@@ -111,7 +111,7 @@ export function modelOf(weights: Weights, kernels?: NativeModule | null): FastTe
       if (!vectors.mean(text, hidden)) return [];
       const prediction = (id: number): Prediction => ({
         label: labels[id] as string,
-        probability: Math.exp(scores[id] as number),
+        probability: scores[id] as number,
       });
       if (count === 1) {
         if (tree) return [prediction(bestLeaf(tree, output, hidden, scores))];
@@ -127,7 +127,7 @@ export function modelOf(weights: Weights, kernels?: NativeModule | null): FastTe
     probabilities(text, into) {
       if (!vectors.mean(text, hidden)) return false;
       score();
-      for (let id = 0; id < scores.length; id++) into[id] = Math.exp(scores[id] as number);
+      into.set(scores);
       return true;
     },
   };
@@ -274,82 +274,97 @@ function dot(matrix: Float32Array, row: number, vector: Float32Array): number {
   return sum;
 }
 
-interface TreeNode {
-  left: number;
-  right: number;
-  count: number;
+/** The Huffman tree over label counts (descending): the first nodes are the labels, children come before their parents. */
+interface Tree {
+  /** By node; of labels, -1. */
+  readonly left: Int32Array;
+  readonly right: Int32Array;
+  /** Probability of a node, in use by one text at a time. */
+  readonly shares: Float64Array;
 }
 
-/** The Huffman tree over label counts (descending); the first nodes are the labels. */
-function buildTree(counts: readonly number[]): TreeNode[] {
-  const labels = counts.length;
-  const nodes = Array.from(
-    { length: 2 * labels - 1 },
-    (_, i): TreeNode => ({ left: -1, right: -1, count: counts[i] ?? 1e15 }),
-  );
+function buildTree(labelCounts: readonly number[]): Tree {
+  const labels = labelCounts.length;
+  const numNodes = 2 * labels - 1;
+  const counts = Array.from({ length: numNodes }, (_, i) => labelCounts[i] ?? 1e15);
+  const tree = {
+    left: new Int32Array(numNodes).fill(-1),
+    right: new Int32Array(numNodes).fill(-1),
+    shares: new Float64Array(numNodes),
+  };
   let leaf = labels - 1;
   let inner = labels;
   const least = (): number => {
-    const takeLeaf = leaf >= 0 && (nodes[leaf] as TreeNode).count < (nodes[inner] as TreeNode).count;
+    const takeLeaf = leaf >= 0 && (counts[leaf] as number) < (counts[inner] as number);
     return takeLeaf ? leaf-- : inner++;
   };
-  for (let i = labels; i < nodes.length; i++) {
-    const left = least();
-    const right = least();
-    nodes[i] = { left, right, count: (nodes[left] as TreeNode).count + (nodes[right] as TreeNode).count };
+  for (let i = labels; i < numNodes; i++) {
+    const [left, right] = [least(), least()];
+    tree.left[i] = left;
+    tree.right[i] = right;
+    counts[i] = (counts[left] as number) + (counts[right] as number);
   }
-  return nodes;
+  return tree;
 }
 
-/** fastText adds this before every logarithm. */
-const logFloor = 1e-5;
+/** fastText adds this to a probability before every logarithm; what it shows has it. */
+const floor = 1e-5;
 
-/** Logarithm of each label's probability. */
-function treeScores(nodes: readonly TreeNode[], output: Float32Array, hidden: Float32Array, into: Float64Array): void {
+/** Each label's probability. */
+function treeScores(
+  { left, right, shares }: Tree,
+  output: Float32Array,
+  hidden: Float32Array,
+  into: Float64Array,
+): void {
   const labels = into.length;
-  const open: [number, number][] = [[nodes.length - 1, 0]];
-  for (let next = open.pop(); next; next = open.pop()) {
-    const [at, score] = next;
-    const { left, right } = nodes[at] as TreeNode;
-    if (left < 0) {
-      into[at] = score;
-      continue;
-    }
+  shares[shares.length - 1] = 1;
+  for (let at = shares.length - 1; at >= labels; at--) {
+    const own = shares[at] as number;
     const share = 1 / (1 + Math.exp(-dot(output, at - labels, hidden)));
-    open.push([left, score + Math.log(1 - share + logFloor)], [right, score + Math.log(share + logFloor)]);
+    shares[left[at] as number] = own * (1 - share + floor);
+    shares[right[at] as number] = own * (share + floor);
   }
+  into.set(shares.subarray(0, labels));
 }
 
 /** The label that `treeScores` gives most, and its score; branches that cannot hold it are not walked. */
-function bestLeaf(
-  nodes: readonly TreeNode[],
-  output: Float32Array,
-  hidden: Float32Array,
-  scores: Float64Array,
-): number {
-  const labels = scores.length;
-  let best = -1;
-  const walk = (at: number, score: number): void => {
-    // A child has at most log(1 + logFloor) more than its parent; what stands below here may have that per level.
-    if (best >= 0 && score + maxDepthGain < (scores[best] as number)) return;
-    const { left, right } = nodes[at] as TreeNode;
-    if (left < 0) {
-      scores[at] = score;
-      if (best < 0 || score > (scores[best] as number) || (score === scores[best] && at < best)) best = at;
-      return;
-    }
-    const share = 1 / (1 + Math.exp(-dot(output, at - labels, hidden)));
-    const [least, most] = share > 0.5 ? [left, right] : [right, left];
-    const shareOf = (child: number): number => score + Math.log((child === right ? share : 1 - share) + logFloor);
-    walk(most, shareOf(most));
-    walk(least, shareOf(least));
-  };
-  walk(nodes.length - 1, 0);
+function bestLeaf(tree: Tree, output: Float32Array, hidden: Float32Array, scores: Float64Array): number {
+  const best = walk(tree, output, hidden, scores.length, tree.left.length - 1, 1, -1);
+  scores[best] = tree.shares[best] as number;
   return best;
 }
 
-/** More than a path of 1000 nodes can gain by `logFloor`. */
-const maxDepthGain = 0.01;
+/** The best label below a node, or `best` where none is better; its score is in `shares`. */
+function walk(
+  tree: Tree,
+  output: Float32Array,
+  hidden: Float32Array,
+  labels: number,
+  at: number,
+  own: number,
+  best: number,
+): number {
+  if (best >= 0 && own * maxGain < (tree.shares[best] as number)) return best;
+  if (at < labels) {
+    const before = best < 0 ? -1 : (tree.shares[best] as number);
+    if (own < before || (own === before && best < at)) return best;
+    tree.shares[at] = own;
+    return at;
+  }
+  const [left, right] = [tree.left[at] as number, tree.right[at] as number];
+  const share = 1 / (1 + Math.exp(-dot(output, at - labels, hidden)));
+  const [ofLeft, ofRight] = [own * (1 - share + floor), own * (share + floor)];
+  if (share > 0.5) {
+    const found = walk(tree, output, hidden, labels, right, ofRight, best);
+    return walk(tree, output, hidden, labels, left, ofLeft, found);
+  }
+  const found = walk(tree, output, hidden, labels, left, ofLeft, best);
+  return walk(tree, output, hidden, labels, right, ofRight, found);
+}
+
+/** A child has at most 1 + `floor` of its parent; this is more than a path of 1000 nodes can gain. */
+const maxGain = 1.011;
 
 /** As the original's table has it: steps of 1/32, 0 below -8 and 1 above 8. */
 function sigmoid(x: number): number {
@@ -361,7 +376,7 @@ function flatScores(output: Float32Array, hidden: Float32Array, into: Float64Arr
   let largest = -Infinity;
   for (let id = 0; id < into.length; id++) {
     const value = dot(output, id, hidden);
-    into[id] = independent ? Math.log(sigmoid(value) + logFloor) : value;
+    into[id] = independent ? sigmoid(value) + floor : value;
     largest = Math.max(largest, value);
   }
   if (independent) return;
@@ -370,5 +385,5 @@ function flatScores(output: Float32Array, hidden: Float32Array, into: Float64Arr
     into[id] = Math.exp((into[id] as number) - largest);
     sum += into[id] as number;
   }
-  for (let id = 0; id < into.length; id++) into[id] = Math.log((into[id] as number) / sum + logFloor);
+  for (let id = 0; id < into.length; id++) into[id] = (into[id] as number) / sum + floor;
 }

@@ -146,7 +146,7 @@ function treeSum(x: Float32Array): number {
 const floats = new Float32Array(1);
 const bits = new Int32Array(floats.buffer);
 const coefficients = [1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1].map(fround);
-const [toBits, magic, high, low, first] = [1.44269504, 12582912, 0.693359375, -2.1219444e-4, 1.98756915e-4].map(
+const [toBits, magic, high, low, first] = [Math.LOG2E, 12582912, 0.693359375, -2.1219444e-4, 1.98756915e-4].map(
   fround,
 ) as [number, number, number, number, number];
 

@@ -128,7 +128,7 @@ export class TextVectors {
 const maxTokens = 1 << 17;
 
 /** What the native kernel keeps: places for tokens, and words of a place before its sum. */
-const keptTokens = 1 << 15;
+const keptTokens = 1 << 16;
 const keptHeader = 8;
 
 /** Pairs by open addressing: the key and 1 (0: free), then the value; a quarter full at most. */
