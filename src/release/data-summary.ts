@@ -18,8 +18,17 @@ const notStated = 'Not stated.';
 /** Steps that keep unlawful content out, in words. */
 const unlawfulSteps: Readonly<Record<string, string>> = {
   'block-list': 'documents from hosts and addresses on block lists are dropped',
-  toxicity: 'documents that classifiers find toxic are dropped',
+  toxicity: 'documents that classifiers score above a threshold of toxicity are dropped',
 };
+
+/** Whether a planned `top-share` drops the most toxic documents of each language; its other rules are about quality. */
+function dropsMostToxic({ step, settings }: TrainingContent['processing']['steps'][number]): boolean {
+  const rules = step === 'top-share' && Array.isArray(settings['rules']) ? settings['rules'] : [];
+  return rules.some((rule) => {
+    const { note, top } = rule as { readonly note?: unknown; readonly top?: unknown };
+    return top === 'drop' && String(note).startsWith('toxicity.');
+  });
+}
 
 /** The whole summary as Markdown. */
 export function dataSummary(content: TrainingContent): string {
@@ -195,10 +204,16 @@ function optOuts({ processing: { steps, dropped } }: TrainingContent): string {
 }
 
 function illegal({ statements, processing: { steps, dropped } }: TrainingContent): string {
-  const lines = steps.flatMap(({ step }) => {
-    const words = unlawfulSteps[step];
+  const lines = steps.flatMap((planned) => {
+    const { step } = planned;
+    const isTop = dropsMostToxic(planned);
+    const words = isTop
+      ? 'the documents of a language that classifiers find most toxic are dropped'
+      : unlawfulSteps[step];
     if (words === undefined) return [];
-    const documents = dropped.filter((each) => each.step === step).reduce((sum, each) => sum + each.documents, 0);
+    const documents = dropped
+      .filter((each) => each.step === step && (!isTop || each.reason === 'in-top-share'))
+      .reduce((sum, each) => sum + each.documents, 0);
     return [`- \`${step}\`: ${words}: ${whole(documents)} documents`];
   });
   const measured = lines.length === 0 ? 'No step of the cleaning line looked for illegal content.' : lines.join('\n');

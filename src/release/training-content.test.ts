@@ -130,6 +130,24 @@ test('sources stand under the heading that the recipe gives; what it does not sa
   assert.doesNotMatch(text, /undefined|NaN|null|\[object/);
 });
 
+test('what a share of toxicity took counts as removal of illegal content, what one of quality took does not', () => {
+  const content = contentOf([row(1)]);
+  const rules = [
+    { note: 'quality.score', top: 'keep' },
+    { note: 'toxicity.score', top: 'drop' },
+  ];
+  const dropped = [
+    { step: 'top-share', reason: 'below-top-share', documents: 700, bytes: 7, tokens: null },
+    { step: 'top-share', reason: 'in-top-share', documents: 41, bytes: 1, tokens: null },
+  ];
+  const summaryWith = (some: readonly object[]): string => {
+    const steps = [{ step: 'top-share', settings: { rules: some as never } }];
+    return dataSummary({ ...content, processing: { ...content.processing, steps, dropped } });
+  };
+  assert.match(summaryWith(rules), /`top-share`: the documents .* most toxic are dropped: 41 documents/);
+  assert.match(summaryWith(rules.slice(0, 1)), /No step of the cleaning line looked for illegal content/);
+});
+
 test('without tokens, sources and addresses the summary says so', () => {
   const { tokensIn: _, tokensOut: __, ...bare } = row(1);
   const content = contentOf([bare]);
