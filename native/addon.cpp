@@ -2,7 +2,8 @@
 //
 // Exports targets(), load(target) -> an object with one function per kernel, setThreads(n), threads(),
 // allocate(bytes) and compiler, the message layer of native/comm/ as functions that begin with comm, and the data
-// kernels of native/data/ as functions that begin with data. Every function reads its arguments, checks kinds, lengths, strides, offsets
+// kernels of native/data/ as functions that begin with data, and the tokenizer of native/tokenizer/ as functions that
+// begin with tok. Every function reads its arguments, checks kinds, lengths, strides, offsets
 // (64-bit, saturating) and the values of ids, labels, positions and ranges, and only then calls the kernel: the
 // kernels trust their caller, JavaScript may pass anything, and nothing it passes may crash the process.
 // Messages read `op: what, got X, expected Y`, as in src/tensor/checks.ts.
@@ -30,6 +31,7 @@
 #include "data/classifier.h"
 #include "data/data.h"
 #include "kernels.h"
+#include "tokenizer/tokenizer.h"
 
 namespace {
 
@@ -185,6 +187,23 @@ class Arguments {
     if (into->size() < length + 1) into->resize(length + 1 + length / 2);
     napi_get_value_string_utf16(env, v, reinterpret_cast<char16_t *>(into->data()), length + 1, &length);
     return static_cast<int64_t>(length);
+  }
+
+  // What an external of this kind holds.
+  template <class T>
+  T *external(const char *name, const napi_type_tag &tag) {
+    napi_value v = next();
+    napi_valuetype type;
+    bool isTagged = false;
+    void *data = nullptr;
+    if (!good) return nullptr;
+    if (napi_typeof(env, v, &type) != napi_ok || type != napi_external ||
+        napi_check_object_type_tag(env, v, &tag, &isTagged) != napi_ok || !isTagged ||
+        napi_get_value_external(env, v, &data) != napi_ok) {
+      refuseKind(name, v, "what opened it");
+      return nullptr;
+    }
+    return static_cast<T *>(data);
   }
 
   Array<double> doubles(const char *name) {
@@ -1405,6 +1424,126 @@ napi_value dataTrain(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+// --- the tokenizer: native/tokenizer/ -----------------------------------------------------------------------------
+
+constexpr napi_type_tag tokenizerTag = {0x62656c6179746f6bull, 0x656e697a65723031ull};
+
+void closeTokenizer(napi_env, void *data, void *) { belay_tokenizer_close(static_cast<BelayTokenizer *>(data)); }
+
+// tokOpen(byteIds, merges, tokenIds, tokenEnds, tokenPool, classes) -> a tokenizer of this thread.
+napi_value tokOpen(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "tokOpen", 6);
+  Ints byteIds = a.ints("byteIds");
+  Ints merges = a.ints("merges");
+  Ints tokenIds = a.ints("tokenIds");
+  Ints tokenEnds = a.ints("tokenEnds");
+  Array<uint8_t> pool = a.octets("tokenPool");
+  Array<uint8_t> classes = a.octets("classes");
+  a.need(byteIds, 256);
+  a.need(tokenEnds, tokenIds.length);
+  a.need(classes, BELAY_CODE_POINTS);
+  a.indices(byteIds, 256, INT32_MAX);
+  a.indices(merges, merges.length, INT32_MAX);
+  a.indices(tokenIds, tokenIds.length, INT32_MAX);
+  if (a.ok() && merges.length % 3 != 0)
+    a.refuse("length of merges", "%lld", static_cast<long long>(merges.length), "%s", "a multiple of 3");
+  a.indices(tokenEnds, tokenIds.length, pool.length + 1);
+  if (a.ok()) {
+    for (int64_t i = 1; i < tokenIds.length; i++) {
+      if (tokenEnds.data[i] >= tokenEnds.data[i - 1]) continue;
+      a.refuse("tokenEnds", "%d", tokenEnds.data[i], "at least the end before, %d", tokenEnds.data[i - 1]);
+      break;
+    }
+  }
+  if (!a.ok()) return nullptr;
+  BelayTokenizerModel model{byteIds.data,    merges.data,     merges.length / 3, tokenIds.data,
+                            tokenEnds.data,  tokenIds.length, pool.data,         classes.data};
+  BelayTokenizer *tokenizer = belay_tokenizer_open(&model);
+  napi_value out;
+  if (napi_create_external(env, tokenizer, closeTokenizer, nullptr, &out) != napi_ok) {
+    belay_tokenizer_close(tokenizer);
+    return nullptr;
+  }
+  napi_type_tag_object(env, out, &tokenizerTag);
+  return out;
+}
+
+// As many ids as fit; how many there are.
+napi_value idsOut(napi_env env, const BelayTokenizer *tokenizer, int64_t count, const Ints &out, int64_t at) {
+  if (count > 0 && at + count <= out.length)
+    memcpy(out.data + at, belay_tokenizer_ids(tokenizer), static_cast<size_t>(count) * sizeof(int32_t));
+  return numberOf(env, static_cast<double>(count));
+}
+
+constexpr int64_t longestText = 1 << 29;
+
+// The units of a text, with what kernels read behind it.
+int64_t tokenizerText(Arguments *a, std::vector<uint16_t> *text) {
+  int64_t units = a->units("text", text);
+  if (a->ok() && units > longestText)
+    a->refuse("text", "%lld units", static_cast<long long>(units), "at most %lld", static_cast<long long>(longestText));
+  if (static_cast<int64_t>(text->size()) < units + 64) text->resize(units + 64 + units / 2);
+  return units;
+}
+
+// tokEncode(tokenizer, scanner, text, out, at) -> how many ids; they are written to out from `at` on where all fit.
+napi_value tokEncode(napi_env env, napi_callback_info info) {
+  static thread_local std::vector<uint16_t> text;
+  Arguments a(env, info, "tokEncode", 5);
+  BelayTokenizer *tokenizer = a.external<BelayTokenizer>("tokenizer", tokenizerTag);
+  int64_t scanner = a.size("scanner", BELAY_SCANNERS - 1);
+  int64_t units = tokenizerText(&a, &text);
+  Ints out = a.ints("out");
+  int64_t at = a.size("at");
+  if (!a.ok()) return nullptr;
+  int64_t count = belay_tokenizer_encode(tokenizer, text.data(), units, static_cast<int>(scanner));
+  return idsOut(env, tokenizer, count, out, at);
+}
+
+// tokEncodePieces(tokenizer, text, ends, out, at) -> as tokEncode, of a text that is cut.
+napi_value tokEncodePieces(napi_env env, napi_callback_info info) {
+  static thread_local std::vector<uint16_t> text;
+  Arguments a(env, info, "tokEncodePieces", 5);
+  BelayTokenizer *tokenizer = a.external<BelayTokenizer>("tokenizer", tokenizerTag);
+  int64_t units = tokenizerText(&a, &text);
+  Ints ends = a.ints("ends");
+  Ints out = a.ints("out");
+  int64_t at = a.size("at");
+  a.indices(ends, ends.length, units + 1);
+  if (!a.ok()) return nullptr;
+  int64_t count = belay_tokenizer_encode_pieces(tokenizer, text.data(), ends.data, ends.length);
+  return idsOut(env, tokenizer, count, out, at);
+}
+
+// tokPieces(tokenizer, scanner, text, ends) -> how many pieces; the ends of those that fit are written.
+napi_value tokPieces(napi_env env, napi_callback_info info) {
+  static thread_local std::vector<uint16_t> text;
+  Arguments a(env, info, "tokPieces", 4);
+  BelayTokenizer *tokenizer = a.external<BelayTokenizer>("tokenizer", tokenizerTag);
+  int64_t scanner = a.size("scanner", BELAY_SCANNERS - 1);
+  int64_t units = tokenizerText(&a, &text);
+  Ints ends = a.ints("ends");
+  if (!a.ok()) return nullptr;
+  int64_t count =
+      belay_tokenizer_pieces(tokenizer, text.data(), units, static_cast<int>(scanner), ends.data, ends.length);
+  return numberOf(env, static_cast<double>(count));
+}
+
+// tokTake(tokenizer, count, out, at): the ids of the last text, where they did not fit before.
+napi_value tokTake(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "tokTake", 4);
+  BelayTokenizer *tokenizer = a.external<BelayTokenizer>("tokenizer", tokenizerTag);
+  int64_t count = a.size("count");
+  Ints out = a.ints("out");
+  int64_t at = a.size("at");
+  a.need(out, plus(at, count));
+  if (a.ok() && count != belay_tokenizer_count(tokenizer))
+    a.refuse("count", "%lld", static_cast<long long>(count), "%lld",
+             static_cast<long long>(belay_tokenizer_count(tokenizer)));
+  if (!a.ok()) return nullptr;
+  return idsOut(env, tokenizer, count, out, at);
+}
+
 }  // namespace
 
 NAPI_MODULE_INIT() {
@@ -1438,7 +1577,12 @@ NAPI_MODULE_INIT() {
                    {"dataSamples", dataSamples},
                    {"dataTextSum", dataTextSum},
                    {"dataTrain", dataTrain},
-                   {"dataHashes", dataHashes}};
+                   {"dataHashes", dataHashes},
+                   {"tokOpen", tokOpen},
+                   {"tokEncode", tokEncode},
+                   {"tokEncodePieces", tokEncodePieces},
+                   {"tokPieces", tokPieces},
+                   {"tokTake", tokTake}};
   for (const auto &entry : functions) {
     napi_value function;
     if (napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.call, nullptr, &function) != napi_ok)

@@ -175,7 +175,7 @@ async function main() {
     const names = [...new Set(unknown.map(targetOf))].join(', ');
     console.error(`belay: ${compiler.program} does not know the instructions of ${names}; built without. ${newer}`);
   }
-  const parts = ['cpu', 'comm', 'data'].flatMap((folder) => filesIn(join(native, folder)));
+  const parts = ['cpu', 'comm', 'data', 'tokenizer'].flatMap((folder) => filesIn(join(native, folder)));
   const sources = parts.filter((file) => file.endsWith('.cpp') && !unknown.includes(basename(file)));
   sources.push(join(native, 'addon.cpp'));
   // native/cpu/dispatch.cpp says of these that they were not built.

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Builds check.cpp against all CPU kernels and runs it: once as shipped, once under the address and undefined
-# behaviour sanitizers; so data-check.cpp against the data kernels. Then comm-check.cpp against the message layer: under those, and under the thread sanitizer where
-# the compiler has one. Needs g++ and nothing else; arguments go to check.cpp (a target's name runs that one).
+# behaviour sanitizers; so data-check.cpp against the data kernels and tokenizer-check.cpp against the tokenizer. Then
+# comm-check.cpp against the message layer: under those, and under the thread sanitizer where the compiler has one. Needs
+# g++ and nothing else; arguments go to check.cpp (a target's name runs that one).
 #
 # Does not: touch native/build; objects go to a temporary folder.
 set -eu
@@ -67,6 +68,12 @@ check_comm() {  # check_comm <name> <flags>
   $CXX $common -O1 -g -fno-exceptions -fno-rtti $2 "$here/comm-check.cpp" "$here"/../comm/*.cpp -ldl -o "$objects/comm-$1"
   "$objects/comm-$1"
 }
+
+echo "== tokenizer"
+# shellcheck disable=SC2086
+$CXX $common -O1 -g -fno-exceptions -fno-rtti -fsanitize=address,undefined -fno-sanitize-recover=undefined \
+  "$here/tokenizer-check.cpp" "$here"/../tokenizer/*.cpp -o "$objects/tokenizer-check"
+"$objects/tokenizer-check"
 
 check_comm sanitized "-fsanitize=address,undefined -fno-sanitize-recover=undefined"
 echo 'int main() {}' > "$objects/empty.cpp"

@@ -113,7 +113,28 @@ export interface NativeModule {
   dataSamples(text: string, k: number, neighbours: number, out: Uint32Array): number;
   /** XXH64 of the bytes [start, end) of each range. */
   dataHashes(bytes: Uint8Array, starts: Int32Array, ends: Int32Array, seed: number, out: BigUint64Array): void;
+
+  /** A tokenizer of this thread (native/tokenizer/tokenizer.h says of what). */
+  tokOpen(
+    byteIds: Int32Array,
+    merges: Int32Array,
+    tokenIds: Int32Array,
+    tokenEnds: Int32Array,
+    tokenPool: Uint8Array,
+    classes: Uint8Array,
+  ): NativeTokenizer;
+  /** The number of ids of a text; they are written to `out` from `at` on where all of them fit. */
+  tokEncode(tokenizer: NativeTokenizer, scanner: number, text: string, out: Int32Array, at: number): number;
+  /** The same of a text that is cut already. */
+  tokEncodePieces(tokenizer: NativeTokenizer, text: string, ends: Int32Array, out: Int32Array, at: number): number;
+  /** The number of pieces of a text; the ends of those that fit are written. */
+  tokPieces(tokenizer: NativeTokenizer, scanner: number, text: string, ends: Int32Array): number;
+  /** The ids of the last text, which did not fit before. */
+  tokTake(tokenizer: NativeTokenizer, count: number, out: Int32Array, at: number): void;
 }
+
+/** What tokOpen gives; only this library looks inside. */
+export type NativeTokenizer = { readonly nativeTokenizer: never };
 
 export type CommPeerState = 'none' | 'connecting' | 'open' | 'refused' | 'left' | 'lost';
 

@@ -4,6 +4,7 @@
 import { z } from 'zod';
 import { UserError } from '../base/errors.ts';
 import { alphabetToBytes } from './byte-level.ts';
+import { TokenTable } from './token-table.ts';
 
 /** What is read of `model`; vocabulary and merges are checked by hand, as there are hundreds of thousands. */
 const modelSchema = z.looseObject({
@@ -22,8 +23,10 @@ const modelSchema = z.looseObject({
 export interface BpeModel {
   /** Token as the file spells it -> id. */
   readonly vocabulary: ReadonlyMap<string, number>;
-  /** Bytes by id, of tokens that are spelled in the byte-level alphabet. */
-  readonly bytes: ReadonlyMap<number, Uint8Array>;
+  /** Bytes of all tokens, added ones too. */
+  readonly tokens: TokenTable;
+  /** Ids that merging can make: tokens that are spelled in the byte-level alphabet and not added. */
+  readonly pieceIds: Int32Array;
   /** [256] */
   readonly byteIds: Int32Array;
   /** [merges][left, right, made], first merge first. */
@@ -32,8 +35,8 @@ export interface BpeModel {
   readonly ignoreMerges: boolean;
 }
 
-/** `addedIds` are left out of the tokens that text can become by merging, as they are matched before. */
-export function bpeModelOf(description: unknown, addedIds: ReadonlySet<number>, where: string): BpeModel {
+/** `added` are ids and texts of added tokens, which text does not become by merging: they are matched before. */
+export function bpeModelOf(description: unknown, added: ReadonlyMap<number, string>, where: string): BpeModel {
   const parsed = modelSchema.safeParse(description);
   if (!parsed.success) {
     throw new UserError(`${where} has a model that belay does not run`, {
@@ -43,19 +46,20 @@ export function bpeModelOf(description: unknown, addedIds: ReadonlySet<number>, 
   }
   const { vocab, merges: pairs, ignore_merges: ignoreMerges } = parsed.data;
   const vocabulary = new Map<string, number>();
-  const bytes = new Map<number, Uint8Array>();
   const byteIds = new Int32Array(256).fill(-1);
+  let highest = -1;
   for (const token in vocab) {
     const id = vocab[token] as number;
     if (!Number.isInteger(id) || id < 0 || id >= 2 ** 31) {
       throw new UserError(`${where} has a token without an id`, { found: `${JSON.stringify(token)}: ${String(id)}` });
     }
     vocabulary.set(token, id);
-    const spelled = addedIds.has(id) ? undefined : alphabetToBytes(token);
-    if (!spelled) continue;
-    bytes.set(id, spelled);
-    if (spelled.length === 1) byteIds[spelled[0] as number] = id;
+    if (id > highest) highest = id;
+    if (token.length !== 1 || added.has(id)) continue;
+    const spelled = alphabetToBytes(token);
+    if (spelled) byteIds[spelled[0] as number] = id;
   }
+  for (const id of added.keys()) if (id > highest) highest = id;
   const missing = byteIds.indexOf(-1);
   if (missing >= 0) {
     throw new UserError(`${where} cannot encode every text`, {
@@ -74,5 +78,5 @@ export function bpeModelOf(description: unknown, addedIds: ReadonlySet<number>, 
     }
     merges.set(ids as number[], 3 * rank);
   });
-  return { vocabulary, bytes, byteIds, merges, ignoreMerges };
+  return { vocabulary, ...TokenTable.of(vocabulary, added, highest + 1), byteIds, merges, ignoreMerges };
 }

@@ -14,13 +14,16 @@ import { toUSVString } from 'node:util';
 import { z } from 'zod';
 import { UserError } from '../base/errors.ts';
 import { readJson } from '../base/json.ts';
+import { type NativeModule, nativeLibrary } from '../base/native.ts';
 import { type AddedToken, AddedTokenMatcher, addedTokenSchema, type AllowSpecial } from './added-tokens.ts';
 import { bpeModelOf } from './bpe-model.ts';
 import { IdBuffer } from './id-buffer.ts';
+import { NativeEncoder } from './native-encoder.ts';
 import { type Normalizer, normalizerOf } from './normalizer.ts';
 import { preTokenizerParts } from './splitting.ts';
 import { type Template, templateOf } from './template.ts';
 import { type TextToIds, TypeScriptEncoder } from './text-encoder.ts';
+import type { TokenTable } from './token-table.ts';
 
 export const tokenizerFileName = 'tokenizer.json';
 
@@ -56,6 +59,16 @@ export function tokenizerFile(path: string): string {
   return isFolder ? join(path, tokenizerFileName) : path;
 }
 
+export interface TokenizerOptions {
+  /** The native kernels; null encodes in TypeScript, with the same ids. Default: those of this machine. */
+  readonly kernels?: NativeModule | null;
+}
+
+function nativeKernels(): NativeModule | null {
+  const library = nativeLibrary();
+  return 'module' in library ? library.module : null;
+}
+
 /** Room for ids that is kept between calls; a long text's is given back. */
 const keptIds = 1 << 22;
 
@@ -64,7 +77,7 @@ export class Tokenizer {
   readonly vocabularySize: number;
   /** `<s>`, or what the file's template begins a text with; undefined where it has neither. */
   readonly bosId: number | undefined;
-  private readonly tokenBytes: readonly Uint8Array[];
+  private readonly tokens: TokenTable;
   private readonly specialIds: ReadonlySet<number>;
   private readonly ids: ReadonlyMap<string, number>;
   private readonly added: ReadonlyMap<string, AddedToken>;
@@ -78,7 +91,7 @@ export class Tokenizer {
   private buffer = new IdBuffer();
 
   /** From the parsed content of a tokenizer.json; `where` names it in messages. */
-  constructor(content: unknown, where: string) {
+  constructor(content: unknown, where: string, { kernels = nativeKernels() }: TokenizerOptions = {}) {
     this.where = where;
     const parsed = fileSchema.safeParse(content);
     if (!parsed.success) {
@@ -90,23 +103,19 @@ export class Tokenizer {
     }
     const { added_tokens: added } = parsed.data;
     const specials = added.filter(({ special }) => special);
-    const addedIds = new Set(added.map(({ id }) => id));
-    const model = bpeModelOf(parsed.data['model'], addedIds, where);
+    const texts = new Map(added.map(({ id, content: text }) => [id, text]));
+    const model = bpeModelOf(parsed.data['model'], texts, where);
     const parts = preTokenizerParts(parsed.data['pre_tokenizer'], where);
     this.normalize = normalizerOf(parsed.data['normalizer'], where);
     this.template = templateOf(parsed.data['post_processor'], where);
 
-    let highest = -1;
-    for (const id of [...model.vocabulary.values(), ...addedIds]) if (id > highest) highest = id;
-    this.vocabularySize = highest + 1;
+    this.tokens = model.tokens;
+    this.vocabularySize = model.tokens.size;
     this.added = new Map(added.map((token) => [token.content, token]));
     this.specialIds = new Set(specials.map(({ id }) => id));
     this.bosId = this.added.get('<s>')?.id ?? this.template.before[0];
-    this.ids = new Map([...model.vocabulary, ...added.map(({ content: text, id }) => [text, id] as const)]);
+    this.ids = model.vocabulary;
 
-    const nothing = new Uint8Array(0);
-    const tokenBytes: Uint8Array[] = Array.from({ length: this.vocabularySize }, () => nothing);
-    for (const [token, id] of model.vocabulary) tokenBytes[id] = model.bytes.get(id) ?? Buffer.from(token, 'utf8');
     for (const { content: text, id } of added) {
       const other = model.vocabulary.get(text);
       if (other !== undefined && other !== id) {
@@ -114,9 +123,7 @@ export class Tokenizer {
           found: `${JSON.stringify(text)}: ${id}, ${other}`,
         });
       }
-      tokenBytes[id] = Buffer.from(text, 'utf8');
     }
-    this.tokenBytes = tokenBytes;
 
     // As the reference does: special tokens first, and tokens are normalised unless the file or their kind says otherwise.
     const inOrder = [...specials, ...added.filter(({ special }) => !special)];
@@ -127,7 +134,10 @@ export class Tokenizer {
     this.normalizedMatcher = new AddedTokenMatcher(
       inOrder.filter(isNormalized).map((token) => [this.normalize?.(token.content) ?? token.content, token]),
     );
-    this.encoder = new TypeScriptEncoder(model, parts);
+    this.encoder =
+      kernels && NativeEncoder.canRun(parts)
+        ? new NativeEncoder(kernels, model, parts)
+        : new TypeScriptEncoder(model, parts);
   }
 
   /** From a tokenizer.json, or a folder that holds one. */
@@ -153,24 +163,34 @@ export class Tokenizer {
 
   /** Text of ids; bytes that are not UTF-8 become U+FFFD. */
   decode(ids: Iterable<number>, options: DecodeOptions = {}): string {
-    return Buffer.from(this.decodeBytes(ids, options)).toString('utf8');
+    const bytes = this.decodeBytes(ids, options);
+    return Buffer.from(bytes.buffer, 0, bytes.length).toString('utf8');
   }
 
   /** Bytes of ids, which need not be whole characters. */
   decodeBytes(ids: Iterable<number>, options: DecodeOptions = {}): Uint8Array {
-    const parts: Uint8Array[] = [];
+    const kept: number[] = [];
+    let length = 0;
     for (const id of ids) {
-      const bytes = this.tokenBytes[id];
-      if (!bytes) throw new Error(`Tokenizer.decode: id ${id} is not in [0, ${this.vocabularySize})`);
+      if (!this.has(id)) throw new Error(`Tokenizer.decode: id ${id} is not in [0, ${this.vocabularySize})`);
       if (options.skipSpecial && this.specialIds.has(id)) continue;
-      parts.push(bytes);
+      kept.push(id);
+      length += this.tokens.length(id);
     }
-    return Buffer.concat(parts);
+    const bytes = new Uint8Array(length);
+    let at = 0;
+    for (const id of kept) at = this.tokens.copy(id, bytes, at);
+    return bytes;
   }
 
   /** The id of a token as tokenizer.json spells it (byte-level characters), or undefined. */
   idOf(token: string): number | undefined {
-    return this.ids.get(token);
+    return this.added.get(token)?.id ?? this.ids.get(token);
+  }
+
+  /** Whether a number is an id. */
+  has(id: number): boolean {
+    return Number.isInteger(id) && id >= 0 && id < this.vocabularySize;
   }
 
   /** True for control tokens. */

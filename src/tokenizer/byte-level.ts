@@ -28,11 +28,16 @@ export function bytesToAlphabet(bytes: Uint8Array): string {
   return text;
 }
 
+/** The byte that a code point of the alphabet stands for, or -1. */
+export function alphabetCodeToByte(code: number): number {
+  return codeToByte[code] ?? -1;
+}
+
 /** The bytes of a byte-level string, or undefined when a character is not in the alphabet. */
 export function alphabetToBytes(text: string): Uint8Array | undefined {
   const bytes = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) {
-    const byte = codeToByte[text.charCodeAt(i)] ?? -1;
+    const byte = alphabetCodeToByte(text.charCodeAt(i));
     if (byte < 0) return undefined;
     bytes[i] = byte;
   }

@@ -45,61 +45,76 @@ const space = 6;
 /** CR, LF */
 const newline = 7;
 
-const pages: (Uint8Array | undefined)[] = Array.from({ length: 0x1100 });
+const numCodePoints = 0x110000;
+/** Beyond these code points are only such that nobody has assigned, or that are private: `other`. */
+const assigned: readonly (readonly [number, number])[] = [
+  [0, 0xd800],
+  [0xe000, 0x34000],
+  [0xe0000, 0xe1000],
+];
+const classSets: readonly (readonly [number, string])[] = [
+  [upper, `[${propertyClass('Lu')}${propertyClass('Lt')}]`],
+  [caseless, `[${propertyClass('Lm')}${propertyClass('Lo')}]`],
+  [lower, `${propertyClass('Ll')}`],
+  [mark, `${propertyClass('M')}`],
+  [digit, `${propertyClass('N')}`],
+  [space, `${propertyClass('space')}`],
+  [newline, String.raw`[\r\n]`],
+];
+let table: Uint8Array | undefined;
 
-/** The class of a code point; pages of 256 are worked out when first needed. */
-function classOf(code: number): number {
-  const page = pages[code >>> 8] ?? makePage(code >>> 8);
-  return page[code & 255] as number;
+/** [0x110000] the class of each code point; made once. */
+export function characterClasses(): Uint8Array {
+  table ??= makeClasses();
+  return table;
 }
 
-const property = (name: string): RegExp => new RegExp(`^${propertyClass(name)}$`, 'v');
-/** Tried in this order; what matches none is `other`. */
-const classes: readonly (readonly [number, RegExp])[] = [
-  [newline, /^[\r\n]$/],
-  [space, property('space')],
-  [digit, property('N')],
-  [mark, property('M')],
-  [lower, property('Ll')],
-  [upper, property('Lu')],
-  [upper, property('Lt')],
-  [caseless, property('L')],
-];
-
-function makePage(number: number): Uint8Array {
-  const page = new Uint8Array(256);
-  for (let i = 0; i < 256; i++) {
-    const char = String.fromCodePoint(number * 256 + i);
-    page[i] = classes.find(([, expression]) => expression.test(char))?.[0] ?? other;
+function makeClasses(): Uint8Array {
+  const made = new Uint8Array(numCodePoints);
+  for (const [from, to] of assigned) {
+    // All the code points in one string: an expression finds its runs many times faster than it answers for each.
+    const pages = Array.from({ length: (to - from) >> 8 }, (_, page) =>
+      String.fromCodePoint(...Array.from({ length: 256 }, (_, i) => from + 256 * page + i)),
+    );
+    const text = pages.join('');
+    for (const [kind, set] of classSets) {
+      for (const match of text.matchAll(new RegExp(`${set}+`, 'gv'))) {
+        const first = match[0].codePointAt(0) as number;
+        let count = 0;
+        for (const _ of match[0]) count++;
+        made.fill(kind, first, first + count);
+      }
+    }
   }
-  pages[number] = page;
-  return page;
+  return made;
 }
 
 /** The Apertus pattern by hand. The comments name the alternative of the expression that each part stands for. */
 const scanApertus: PreTokenizer = (text, piece) => {
   const length = text.length;
+  const classes = characterClasses();
   let at = 0;
   while (at < length) {
-    const end = pieceEnd(text, at, length);
+    const end = pieceEnd(text, at, length, classes);
     piece(at, end);
     at = end;
   }
 };
 
-function pieceEnd(text: string, at: number, length: number): number {
+function pieceEnd(text: string, at: number, length: number, classes: Uint8Array): number {
   const first = text.codePointAt(at) as number;
-  const firstClass = classOf(first);
+  const firstClass = classes[first];
   const afterFirst = at + (first > 0xffff ? 2 : 1);
 
   // 1 and 2: a word, with one character before it that is no letter, digit or line end.
-  if (firstClass === upper || firstClass === caseless || firstClass === lower) return wordEnd(text, at, length);
+  if (firstClass === upper || firstClass === caseless || firstClass === lower)
+    return wordEnd(text, at, length, classes);
   if (firstClass === other || firstClass === space || firstClass === mark) {
-    const end = wordEnd(text, afterFirst, length, true);
+    const end = wordEnd(text, afterFirst, length, classes, true);
     if (end > afterFirst) return end;
     // A mark with no word after it is a word by itself, and the capitals after it (2) come second.
-    if (firstClass === mark) return wordEnd(text, at, length);
-    const capitals = wordEnd(text, afterFirst, length);
+    if (firstClass === mark) return wordEnd(text, at, length, classes);
+    const capitals = wordEnd(text, afterFirst, length, classes);
     if (capitals > afterFirst) return capitals;
   }
   // 3: one digit.
@@ -110,7 +125,7 @@ function pieceEnd(text: string, at: number, length: number): number {
   const start = i;
   while (i < length) {
     const code = text.codePointAt(i) as number;
-    const kind = classOf(code);
+    const kind = classes[code];
     if (kind !== other && kind !== mark) break;
     i += code > 0xffff ? 2 : 1;
   }
@@ -127,7 +142,7 @@ function pieceEnd(text: string, at: number, length: number): number {
   let lastNewline = -1;
   i = at;
   for (; i < length; i++) {
-    const kind = classOf(text.charCodeAt(i));
+    const kind = classes[text.charCodeAt(i)];
     if (kind === newline) lastNewline = i;
     else if (kind !== space) break;
   }
@@ -139,13 +154,13 @@ function pieceEnd(text: string, at: number, length: number): number {
  * End of the word that begins at `at`, or `at` when there is none: capitals, then small letters, where caseless
  * letters and marks count as both. With `small`, only words that end in a small or caseless letter (alternative 1).
  */
-function wordEnd(text: string, at: number, length: number, small = false): number {
+function wordEnd(text: string, at: number, length: number, classes: Uint8Array, small = false): number {
   let i = at;
   let afterCaseless = -1;
   let next = other;
   while (i < length) {
     const code = text.codePointAt(i) as number;
-    next = classOf(code);
+    next = classes[code] as number;
     if (next !== upper && next !== caseless && next !== mark) break;
     i += code > 0xffff ? 2 : 1;
     if (next !== upper) afterCaseless = i;
@@ -153,7 +168,7 @@ function wordEnd(text: string, at: number, length: number, small = false): numbe
   if (i < length && next === lower) {
     while (i < length) {
       const code = text.codePointAt(i) as number;
-      const kind = classOf(code);
+      const kind = classes[code];
       if (kind !== lower && kind !== caseless && kind !== mark) break;
       i += code > 0xffff ? 2 : 1;
     }

@@ -43,7 +43,7 @@ export class TypeScriptEncoder implements TextToIds {
     this.byteIds = model.byteIds;
     this.rules = mergeRulesOf(model);
     this.wholePieces = model.ignoreMerges
-      ? new Map([...model.bytes].map(([id, bytes]) => [Buffer.from(bytes).toString('latin1'), id]))
+      ? new Map(Array.from(model.pieceIds, (id) => [Buffer.from(model.tokens.bytes(id)).toString('latin1'), id]))
       : undefined;
     const pattern = onlyPattern(parts);
     if (pattern === undefined) {
