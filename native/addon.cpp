@@ -3,7 +3,7 @@
 // Exports targets(), load(target) -> an object with one function per kernel, setThreads(n), threads(),
 // allocate(bytes) and compiler, the message layer of native/comm/ as functions that begin with comm, and the data
 // kernels of native/data/ as functions that begin with data, and the tokenizer of native/tokenizer/ as functions that
-// begin with tok. Every function reads its arguments, checks kinds, lengths, strides, offsets
+// begin with tok, its training as functions that begin with bpe. Every function reads its arguments, checks kinds, lengths, strides, offsets
 // (64-bit, saturating) and the values of ids, labels, positions and ranges, and only then calls the kernel: the
 // kernels trust their caller, JavaScript may pass anything, and nothing it passes may crash the process.
 // Messages read `op: what, got X, expected Y`, as in src/tensor/checks.ts.
@@ -32,6 +32,7 @@
 #include "data/data.h"
 #include "kernels.h"
 #include "tokenizer/tokenizer.h"
+#include "tokenizer/train.h"
 
 namespace {
 
@@ -226,6 +227,14 @@ class Arguments {
       return out;
     }
     return array<char>(name, napi_uint8_array, "Float32Array or Uint8Array", false);
+  }
+
+  // A string, to be copied where it is to lie.
+  napi_value string(const char *name) {
+    napi_value v = next();
+    napi_valuetype kind;
+    if (good && (napi_typeof(env, v, &kind) != napi_ok || kind != napi_string)) refuseKind(name, v, "a string");
+    return v;
   }
 
   std::string text(const char *name) {
@@ -1544,6 +1553,162 @@ napi_value tokTake(napi_env env, napi_callback_info info) {
   return idsOut(env, tokenizer, count, out, at);
 }
 
+// --- training of tokenizers: native/tokenizer/ --------------------------------------------------------------------
+
+namespace bpe = belay::training;
+
+// A training by the number that JavaScript knows it by; one environment uses it, from bpeOpen to bpeClose.
+struct Training {
+  napi_env env;
+  std::unique_ptr<bpe::WordCounter> counter;
+  bpe::Words words;
+  std::unique_ptr<bpe::Learner> learner;
+};
+std::mutex trainingsMutex;
+std::unordered_map<int64_t, std::unique_ptr<Training>> trainings;
+int64_t nextTraining = 1;
+
+Training *trainingOf(Arguments *a, napi_env env) {
+  int64_t id = a->size("training");
+  if (!a->ok()) return nullptr;
+  std::lock_guard<std::mutex> lock(trainingsMutex);
+  auto found = trainings.find(id);
+  if (found != trainings.end() && found->second->env == env) return found->second.get();
+  a->refuse("training", "%lld", static_cast<long long>(id), "%s", "an open training");
+  return nullptr;
+}
+
+void closeTrainings(void *env) {
+  std::lock_guard<std::mutex> lock(trainingsMutex);
+  for (auto at = trainings.begin(); at != trainings.end();) {
+    if (at->second->env == static_cast<napi_env>(env)) at = trainings.erase(at);
+    else ++at;
+  }
+}
+
+Training *counting(Arguments *a, napi_env env) {
+  Training *training = trainingOf(a, env);
+  if (training != nullptr && training->counter == nullptr)
+    a->refuse("training", "%s", "one whose words are counted", "%s", "one that counts");
+  return a->ok() ? training : nullptr;
+}
+
+// bpeOpen(threads, memory, dir, whole, classes) -> training. `whole` has strings, each ended by a zero.
+napi_value bpeOpen(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "bpeOpen", 5);
+  int64_t threads = a.size("threads", 1024), memory = a.size("memory");
+  napi_value path = a.string("dir");
+  std::vector<uint16_t> units;
+  int64_t length = a.units("whole", &units);
+  Array<uint8_t> classes = a.octets("classes");
+  a.need(classes, BELAY_CODE_POINTS);
+  for (int64_t i = 0; a.ok() && i < BELAY_CODE_POINTS; i++)
+    if (classes.data[i] > BELAY_CLASS_NEWLINE) a.refuse("classes", "%d", classes.data[i], "at most %d", BELAY_CLASS_NEWLINE);
+  if (a.ok() && threads == 0) a.refuse("threads", "%d", 0, "%s", "at least 1");
+  std::vector<std::u16string> whole(1);
+  for (int64_t i = 0; i < length; i++) {
+    if (units[i] != 0) whole.back().push_back(static_cast<char16_t>(units[i]));
+    else whole.emplace_back();
+  }
+  whole.pop_back();
+  for (const auto &string : whole)
+    if (a.ok() && (string.empty() || string[0] > 127)) a.refuse("whole", "%s", "a string", "%s", "one that begins with ASCII");
+  if (!a.ok()) return nullptr;
+  size_t bytes = 0;
+  napi_get_value_string_utf8(env, path, nullptr, 0, &bytes);
+  std::string dir(bytes + 1, 0);
+  napi_get_value_string_utf8(env, path, dir.data(), bytes + 1, &bytes);
+  dir.resize(bytes);
+  auto training = std::make_unique<Training>();
+  training->env = env;
+  training->counter = std::make_unique<bpe::WordCounter>(static_cast<int>(threads), memory, dir, whole,
+                                                             classes.data);
+  std::lock_guard<std::mutex> lock(trainingsMutex);
+  trainings[nextTraining] = std::move(training);
+  return numberOf(env, static_cast<double>(nextTraining++));
+}
+
+// bpeAdd(training, text, group)
+napi_value bpeAdd(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "bpeAdd", 3);
+  Training *open = counting(&a, env);
+  napi_value text = a.string("text");
+  int64_t group = a.size("group", 4294967295.0);
+  if (!a.ok()) return nullptr;
+  size_t length = 0;
+  napi_get_value_string_utf16(env, text, nullptr, 0, &length);
+  napi_get_value_string_utf16(env, text, open->counter->room(length + 1), length + 1, &length);
+  open->counter->added(length, static_cast<uint32_t>(group));
+  return nullptr;
+}
+
+// bpeCounted(training) -> {words, leftOut, least}; an Error where what was put aside cannot be written or read.
+napi_value bpeCounted(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "bpeCounted", 1);
+  Training *training = counting(&a, env);
+  if (!a.ok()) return nullptr;
+  bpe::Words &words = training->words;
+  std::unique_ptr<bpe::WordCounter> counter = std::move(training->counter);
+  if (!counter->finish(&words)) {
+    napi_throw_error(env, nullptr, counter->error().c_str());
+    return nullptr;
+  }
+  napi_value out;
+  if (napi_create_object(env, &out) != napi_ok) return nullptr;
+  napi_set_named_property(env, out, "words", numberOf(env, static_cast<double>(words.met)));
+  napi_set_named_property(env, out, "leftOut", numberOf(env, static_cast<double>(words.leftOut)));
+  napi_set_named_property(env, out, "least", numberOf(env, static_cast<double>(words.least)));
+  return out;
+}
+
+// bpeLearn(training, idOfByte, firstFree, units, out) -> merges learnt, at most as many as `out` has room for: left, right
+// and made id of each. Bytes, firstFree and units count the first time.
+napi_value bpeLearn(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "bpeLearn", 5);
+  Training *training = trainingOf(&a, env);
+  Ints idOfByte = a.ints("idOfByte");
+  int64_t firstFree = a.size("firstFree", 1 << 30);
+  Array<double> units = a.doubles("units");
+  Ints out = a.ints("out");
+  a.need(idOfByte, 256);
+  if (a.ok() && training->counter != nullptr)
+    a.refuse("training", "%s", "one that counts", "%s", "one whose words are counted");
+  for (int i = 0; a.ok() && i < 256; i++) {
+    if (idOfByte.data[i] < 0 || idOfByte.data[i] >= firstFree)
+      a.refuse("idOfByte", "%d", idOfByte.data[i], "a whole number in [0, %lld)", static_cast<long long>(firstFree));
+  }
+  for (const auto &word : training == nullptr ? std::vector<bpe::Words::Word>() : training->words.list) {
+    if (a.ok() && units.length > 0 && word.group / 2 >= units.length)
+      a.refuse("units", "%lld languages", static_cast<long long>(units.length), "%s", "one for each group");
+  }
+  if (!a.ok()) return nullptr;
+  if (training->learner == nullptr) {
+    training->learner = std::make_unique<bpe::Learner>(std::move(training->words), idOfByte.data,
+                                                             static_cast<int32_t>(firstFree),
+                                                             std::vector<double>(units.data, units.data + units.length));
+    training->words = {};
+  }
+  static_assert(sizeof(bpe::Learner::Merge) == 12);
+  size_t learnt = training->learner->learn(out.length / 3, reinterpret_cast<bpe::Learner::Merge *>(out.data));
+  return numberOf(env, static_cast<double>(learnt));
+}
+
+// bpeClose(training): frees it.
+napi_value bpeClose(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "bpeClose", 1);
+  Training *training = trainingOf(&a, env);
+  if (!a.ok()) return nullptr;
+  std::unique_ptr<Training> last;
+  std::lock_guard<std::mutex> lock(trainingsMutex);
+  for (auto at = trainings.begin(); at != trainings.end(); ++at) {
+    if (at->second.get() != training) continue;
+    last = std::move(at->second);
+    trainings.erase(at);
+    break;
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 NAPI_MODULE_INIT() {
@@ -1553,6 +1718,7 @@ NAPI_MODULE_INIT() {
   }
   napi_add_env_cleanup_hook(env, leave, nullptr);
   napi_add_env_cleanup_hook(env, leaveGroups, env);
+  napi_add_env_cleanup_hook(env, closeTrainings, env);
   const struct {
     const char *name;
     napi_callback call;
@@ -1577,6 +1743,11 @@ NAPI_MODULE_INIT() {
                    {"dataSamples", dataSamples},
                    {"dataTextSum", dataTextSum},
                    {"dataTrain", dataTrain},
+                   {"bpeOpen", bpeOpen},
+                   {"bpeAdd", bpeAdd},
+                   {"bpeCounted", bpeCounted},
+                   {"bpeLearn", bpeLearn},
+                   {"bpeClose", bpeClose},
                    {"dataHashes", dataHashes},
                    {"tokOpen", tokOpen},
                    {"tokEncode", tokEncode},

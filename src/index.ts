@@ -51,7 +51,7 @@ export { encodeChat, encodeConversation, type Message, renderChat } from './toke
 export { messagesFrom, toolsFrom } from './tokenizer/chat-messages.ts';
 export { gini, type TokenizerComparison, TokenizerMeter, type TokenizerMetrics, unitsOf } from './tokenizer/metrics.ts';
 export { tokenizerJson, writeTokenizerFiles } from './tokenizer/tokenizer-files.ts';
-export { trainBpe, type TrainedVocabulary } from './tokenizer/train.ts';
+export { trainBpe, type TrainedVocabulary, type TrainingText, type TrainBpeOptions } from './tokenizer/train.ts';
 export { trainTokenizer } from './tokenizer/train-stage.ts';
 
 // corpus: token files and training rows

@@ -131,6 +131,16 @@ export interface NativeModule {
   tokPieces(tokenizer: NativeTokenizer, scanner: number, text: string, ends: Int32Array): number;
   /** The ids of the last text, which did not fit before. */
   tokTake(tokenizer: NativeTokenizer, count: number, out: Int32Array, at: number): void;
+
+  /** Begins a training of byte-level BPE (native/tokenizer/train.h); `whole` has strings, each ended by a zero. */
+  bpeOpen(threads: number, memory: number, dir: string, whole: string, classes: Uint8Array): number;
+  /** Adds a text of well-formed UTF-16 to those of a group. */
+  bpeAdd(training: number, text: string, group: number): void;
+  /** Ends counting; throws an Error where counts cannot be put aside. */
+  bpeCounted(training: number): { readonly words: number; readonly leftOut: number; readonly least: number };
+  /** Learns merges into `out` (left, right and made id of each) and answers how many. */
+  bpeLearn(training: number, idOfByte: Int32Array, firstFree: number, units: Float64Array, out: Int32Array): number;
+  bpeClose(training: number): void;
 }
 
 /** What tokOpen gives; only this library looks inside. */

@@ -13,8 +13,10 @@ import { apertusPattern } from './pre-tokenizer.ts';
 import { BOS, EOS, PAD, reservedContent, reservedTokens, UNK } from './special-tokens.ts';
 import type { TrainedVocabulary } from './train.ts';
 
+export type Vocabulary = Pick<TrainedVocabulary, 'tokens' | 'merges'>;
+
 /** The content of tokenizer.json. */
-export function tokenizerJson({ tokens, merges }: TrainedVocabulary): unknown {
+export function tokenizerJson({ tokens, merges }: Vocabulary): unknown {
   const spelled = tokens.map((bytes, id) =>
     id < reservedTokens.length ? reservedContent(id) : bytesToAlphabet(bytes),
   );
@@ -68,7 +70,7 @@ export function tokenizerJson({ tokens, merges }: TrainedVocabulary): unknown {
 }
 
 /** Writes the four files into a folder. */
-export function writeTokenizerFiles(dir: string, vocabulary: TrainedVocabulary): void {
+export function writeTokenizerFiles(dir: string, vocabulary: Vocabulary): void {
   const named = {
     bos_token: reservedContent(BOS),
     eos_token: reservedContent(EOS),
