@@ -24,7 +24,7 @@ test('what cannot be read or written is said in words', async () => {
   const cases: readonly (readonly [args: readonly string[], said: RegExp])[] = [
     [['pii', '--removed', join(dir, 'none', 'gone.jsonl')], /^belay: the file for removed lines cannot be written\n/],
     [['pii', '--removed', dir], /^belay: the file for removed lines cannot be written\n/],
-    [['language', '--set', `model=${join(dir, 'none')}`], /^belay: the model of the step language cannot be read\n/],
+    [['language', '--set', `model=${join(dir, 'none')}`], /^belay: a model of the step language is not there\n/],
     [['pii', '--set', 'mode=apertus', '--set', 'mode.x=1'], /^belay: --set names a part/],
   ];
   for (const [args, said] of cases) {

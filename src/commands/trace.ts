@@ -168,11 +168,11 @@ async function licencesOf(
     return licences as { readonly [licence: string]: Json };
   }
   if (!isHere || ledgerFiles(dir).length === 0) return null;
-  const counts: Record<string, number> = Object.create(null);
+  const counts = new Map<string, number>();
   for await (const { licence, verdict } of readLedger(dir)) {
-    if (verdict === 'kept') counts[licence] = (counts[licence] ?? 0) + 1;
+    if (verdict === 'kept') counts.set(licence, (counts.get(licence) ?? 0) + 1);
   }
-  return counts;
+  return Object.fromEntries(counts);
 }
 
 /** The trace as a tree for people. */
