@@ -8,8 +8,8 @@
 
 namespace {
 
-typedef float Lanes __attribute__((vector_size(32), aligned(4)));
-typedef int32_t IntLanes __attribute__((vector_size(32), aligned(4)));
+typedef float Lanes __attribute__((vector_size(32), aligned(4), may_alias));
+typedef int32_t IntLanes __attribute__((vector_size(32), aligned(4), may_alias));
 
 inline const Lanes *lanesOf(const float *at) { return reinterpret_cast<const Lanes *>(at); }
 inline Lanes *lanesOf(float *at) { return reinterpret_cast<Lanes *>(at); }

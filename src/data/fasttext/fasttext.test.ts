@@ -204,6 +204,11 @@ test('settings that make no classifier are refused', () => {
     assert.equal(trainSettings.safeParse(wrong).success, false);
 });
 
+test('a rate that leads nowhere is said, whichever loop runs', () => {
+  for (const native of kernels ? [true, false] : [false])
+    assert.throws(() => train(goldenLines, { dim: 8, lr: 1e30, epoch: 3 }, native), /left the range of numbers/);
+});
+
 const document = (text: string): Document => ({ id: 'x', text, language: 'und', source: 's', licence: 'unknown' });
 
 interface Note {

@@ -8,6 +8,7 @@
 // Does not: train (train.ts) or write (write.ts), and reads supervised models only.
 import { readFileSync } from 'node:fs';
 import { endianness } from 'node:os';
+import { UserError } from '../../base/errors.ts';
 import type { NativeModule } from '../../base/native.ts';
 import { type Hashing, labelPrefix, Ngrams } from './ngrams.ts';
 import { TextVectors } from './vectors.ts';
@@ -60,9 +61,10 @@ export function readFastTextModel(path: string, kernels?: NativeModule | null): 
 
 function readWeights(path: string): Weights {
   const input = new Input(readFileSync(path));
-  if (input.int32() !== magic) throw new Error(`${path} is not a fastText model`);
+  if (input.int32() !== magic) throw new UserError(`${path} is not a fastText model`);
   const version = input.int32();
-  if (version !== fileVersion) throw new Error(`${path}: version ${version} of the format, ${fileVersion} is known`);
+  if (version !== fileVersion)
+    throw new UserError(`${path}: version ${version} of the format, ${fileVersion} is known`);
   const dimension = input.int32();
   input.skip(4 * 4); // ws, epoch, minCount, neg
   const wordNgrams = input.int32();
@@ -72,11 +74,11 @@ function readWeights(path: string): Weights {
   const minn = input.int32();
   const maxn = input.int32();
   input.skip(4 + 8); // lrUpdateRate, t
-  if (kind !== supervised) throw new Error(`${path} holds word vectors, not a classifier`);
+  if (kind !== supervised) throw new UserError(`${path} holds word vectors, not a classifier`);
   if (!Object.values<number>(losses).includes(loss) || loss === losses.negativeSampling)
-    throw new Error(`${path}: loss ${loss} cannot be predicted from`);
+    throw new UserError(`${path}: loss ${loss} cannot be predicted from`);
   if (dimension < 1 || bucket < 0 || (bucket === 0 && (maxn > 0 || wordNgrams > 1)))
-    throw new Error(`${path}: dimension ${dimension} and bucket ${bucket} make no classifier`);
+    throw new UserError(`${path}: dimension ${dimension} and bucket ${bucket} make no classifier`);
   const { labels, counts, ngrams } = readDictionary(input, { wordNgrams, bucket, minn, maxn });
   const quantised = input.bool();
   const rows = quantised ? quantisedMatrix(input) : denseMatrix(input);
@@ -85,7 +87,7 @@ function readWeights(path: string): Weights {
   let needed = words.size + (pruned ? 0 : bucket);
   for (const row of pruned?.values() ?? []) needed = Math.max(needed, words.size + row + 1);
   if (rows.length < needed * dimension || output.length < labels.length * dimension)
-    throw new Error(`${path}: its matrices are smaller than its dictionary`);
+    throw new UserError(`${path}: its matrices are smaller than its dictionary`);
   return { ngrams, labels, counts, dimension, loss, input: rows, output };
 }
 
@@ -195,7 +197,7 @@ class Input {
   }
 
   take(count: number): Buffer {
-    if (count < 0 || this.at + count > this.bytes.length) throw new Error('the fastText model is cut off');
+    if (count < 0 || this.at + count > this.bytes.length) throw new UserError('the fastText model is cut off');
     this.at += count;
     return this.bytes.subarray(this.at - count, this.at);
   }
@@ -210,7 +212,7 @@ class Input {
   /** Bytes up to a zero. */
   word(): Buffer {
     const end = this.bytes.indexOf(0, this.at);
-    if (end < 0) throw new Error('the fastText model is cut off');
+    if (end < 0) throw new UserError('the fastText model is cut off');
     const word = this.bytes.subarray(this.at, end);
     this.at = end + 1;
     return word;
@@ -232,7 +234,7 @@ function quantisedMatrix(input: Input): Float32Array {
   const codes = input.take(input.int32());
   const pieces = readQuantiser(input);
   if (pieces.dimension !== columns || codes.length < rows * pieces.numPieces)
-    throw new Error('the quantised matrix of the fastText model does not fit together');
+    throw new UserError('the quantised matrix of the fastText model does not fit together');
   const normCodes = hasNorms ? input.take(rows) : undefined;
   const norms = hasNorms ? readQuantiser(input).centroids : undefined;
   const { numPieces, width, lastWidth, centroids } = pieces;
@@ -263,7 +265,7 @@ function readQuantiser(input: Input): Quantiser {
   const width = input.int32();
   const lastWidth = input.int32();
   if ((numPieces - 1) * width + lastWidth !== dimension)
-    throw new Error('the quantised matrix of the fastText model does not fit together');
+    throw new UserError('the quantised matrix of the fastText model does not fit together');
   return { dimension, numPieces, width, lastWidth, centroids: input.floats(dimension * 256) };
 }
 

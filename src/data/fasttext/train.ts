@@ -7,6 +7,7 @@
 //
 // Does not: read files, or judge the model (evaluate.ts).
 import { z } from 'zod';
+import { UserError } from '../../base/errors.ts';
 import type { NativeModule } from '../../base/native.ts';
 import type { Log } from '../../base/progress.ts';
 import { Random } from '../../base/rng.ts';
@@ -116,6 +117,9 @@ export class ClassifierTrainer {
         const to = Math.min(order.length, at + linesAtOnce);
         run(lines, order, at, to, fit);
         const sure = (fit.numbers[3] as number) / to;
+        if (Number.isNaN(sure)) {
+          throw new UserError('training left the range of numbers', { found: `lr ${lr}`, next: 'a lower lr' });
+        }
         progress.update(e * order.length + to, `probability of the right label ${sure.toFixed(3)}`);
       }
     }
