@@ -52,7 +52,7 @@ export { messagesFrom, toolsFrom } from './tokenizer/chat-messages.ts';
 export { gini, type TokenizerComparison, TokenizerMeter, type TokenizerMetrics, unitsOf } from './tokenizer/metrics.ts';
 export { tokenizerJson, writeTokenizerFiles } from './tokenizer/tokenizer-files.ts';
 export { trainBpe, type TrainedVocabulary, type TrainingText, type TrainBpeOptions } from './tokenizer/train.ts';
-export { trainTokenizer } from './tokenizer/train-stage.ts';
+export { trainTokenizer, trainTokenizerOnFiles } from './tokenizer/train-stage.ts';
 
 // corpus: token files and training rows
 export { TokenBatches, type TokenBatchesOptions } from './corpus/batches.ts';
