@@ -47,6 +47,7 @@ export { buildDebian, getDebianDocuments, type GetDebianDocumentsOptions } from 
 
 // tokenizer: text <-> ids
 export { StreamDecoder, Tokenizer } from './tokenizer/bpe.ts';
+export { encodeTexts, type EncodeTextsOptions } from './tokenizer/encode-texts.ts';
 export { encodeChat, encodeConversation, type Message, renderChat } from './tokenizer/chat-format.ts';
 export { messagesFrom, toolsFrom } from './tokenizer/chat-messages.ts';
 export { gini, type TokenizerComparison, TokenizerMeter, type TokenizerMetrics, unitsOf } from './tokenizer/metrics.ts';
@@ -138,6 +139,7 @@ export { memorisationStage } from './commands/memorisation-stage.ts';
 export { writeReport } from './commands/report.ts';
 export { type GeneratedText, generateText, type GenerateTextOptions } from './commands/generate.ts';
 export { scoreFile, type ScoreFileOptions, type ScoreFileResult } from './commands/score.ts';
+export { decodeLines, encodeLines, type RejectedLine, type TokenizerLinesResult } from './commands/tokenizer-lines.ts';
 export { compareTokenizers, comparisonTable, type NamedTokenizer, udhrLines } from './commands/tokenizer-eval.ts';
 export { renderConversation, type RenderChatOptions, type RenderedChat } from './commands/chat-render.ts';
 export { type Answer, Chat, type ChatSettings, openChat } from './commands/chat.ts';

@@ -40,7 +40,8 @@ export function settingsOf(set: readonly string[]): Record<string, Json> {
   return settings;
 }
 
-function removedWriter(path: string): JsonlWriter {
+/** A file for lines that were set aside; that it can be written is known at once. */
+export function fileOfRemoved(path: string): JsonlWriter {
   try {
     closeSync(openSync(path, 'w'));
   } catch (cause) {
@@ -95,7 +96,7 @@ EXAMPLE
     const log = terminalLog();
     const unasked = { noAddress: 0, noRobots: 0 };
     const step = await makeStep(name, settingsOf(set), { log, seed, onUnasked: (why) => unasked[why]++ });
-    const removed = removedPath === undefined ? undefined : removedWriter(removedPath);
+    const removed = removedPath === undefined ? undefined : fileOfRemoved(removedPath);
     const counts = await runStepOnLines({
       step,
       input: '/dev/stdin',

@@ -1,6 +1,6 @@
-// `belay tokenizer`: trains tokenizers and measures them.
+// `belay tokenizer`: trains tokenizers, runs them and measures them.
 //
-// Does not: do the work; tokenizer/train-stage.ts and tokenizer-eval.ts do.
+// Does not: do the work; tokenizer/train-stage.ts, tokenizer-lines.ts and tokenizer-eval.ts do.
 import { buildCommand, buildRouteMap } from '@stricli/core';
 import { UserError } from '../base/errors.ts';
 import { terminalLog } from '../base/progress.ts';
@@ -8,6 +8,7 @@ import { trainTokenizerOnFiles } from '../tokenizer/train-stage.ts';
 import { realNumber, wholeNumber } from './flags.ts';
 import { runStageVerb, type StageFlags, stageFlags } from './stage-verb.ts';
 import { command as evaluate } from './tokenizer-eval.ts';
+import { decodeCommand, encodeCommand } from './tokenizer-lines.ts';
 
 interface TrainFlags extends Omit<StageFlags, 'out'> {
   readonly out?: string;
@@ -108,11 +109,11 @@ EXAMPLE
 });
 
 export const command = buildRouteMap({
-  routes: { train, eval: evaluate },
+  routes: { train, encode: encodeCommand, decode: decodeCommand, eval: evaluate },
   defaultCommand: 'train',
   docs: {
-    brief: 'train tokenizers, and measure them side by side',
+    brief: 'train tokenizers, run them on lines, and measure them side by side',
     fullDescription:
-      'EXAMPLE\n  belay tokenizer train --out out/demo\n  belay tokenizer train --files texts.jsonl --vocabulary-size 32000 --out my-tokenizer\n  belay tokenizer eval --tokenizer out/demo/tokenizer --udhr',
+      'EXAMPLE\n  belay tokenizer train --out out/demo\n  belay tokenizer train --files texts.jsonl --vocabulary-size 32000 --out my-tokenizer\n  belay tokenizer encode --tokenizer out/demo/tokenizer < texts.jsonl\n  belay tokenizer eval --tokenizer out/demo/tokenizer --udhr',
   },
 });

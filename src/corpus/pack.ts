@@ -20,6 +20,7 @@ import { UserError } from '../base/errors.ts';
 import type { Recipe, TokenGroupRecipe } from '../base/recipe.ts';
 import { runStage, type StageResult } from '../base/stage.ts';
 import { Tokenizer } from '../tokenizer/bpe.ts';
+import { encodeTexts } from '../tokenizer/encode-texts.ts';
 import { BOS, EOS, personalDataMarkers, reservedContent } from '../tokenizer/special-tokens.ts';
 import { MegatronWriter, tokenTypeFor } from './megatron.ts';
 
@@ -64,6 +65,8 @@ export interface PackDocumentsOptions {
   readonly recipe: Recipe;
   /** Default: those of the recipe. */
   readonly groups?: readonly TokenGroupRecipe[];
+  /** Threads that encode; default: a core each. The files are the same with any number. */
+  readonly workers?: number;
   readonly log: Log;
 }
 
@@ -103,6 +106,8 @@ export async function packDocuments(options: PackDocumentsOptions): Promise<Stag
           inputs: documentFiles(documentsDir, split),
           groups: split === 'train' ? groups : [],
           tokenizer,
+          tokenizerDir,
+          workers: options.workers,
           rows,
           languages: languages[split],
           log,
@@ -165,6 +170,8 @@ interface PackSplitOptions {
   readonly inputs: readonly string[];
   readonly groups: readonly TokenGroupRecipe[];
   readonly tokenizer: Tokenizer;
+  readonly tokenizerDir: string;
+  readonly workers: number | undefined;
   readonly rows: JsonlWriter;
   readonly languages: Record<string, PackedSize>;
   readonly log: Log;
@@ -172,7 +179,7 @@ interface PackSplitOptions {
 
 /** Sizes by token file: the split's own, and one for each group. */
 async function packSplit(options: PackSplitOptions): Promise<Record<string, PackedSize>> {
-  const { split, into, inputs, groups, tokenizer, rows, languages, log } = options;
+  const { split, into, inputs, groups, tokenizer, tokenizerDir, workers, rows, languages, log } = options;
   const type = tokenTypeFor(tokenizer.vocabularySize);
   const files = new Map(
     [split, ...groups.map(({ name }) => name)].map((name) => [
@@ -183,35 +190,41 @@ async function packSplit(options: PackSplitOptions): Promise<Record<string, Pack
   const total: PackedSize = { documents: 0, tokens: 0, bytes: 0 };
   const progress = log.progress(`tokenizing ${split}`, 0, 'B');
   const markers = personalDataMarkers.filter((marker) => tokenizer.idOf(marker) !== undefined);
-  for (const input of inputs) {
-    for await (const document of readJsonl<Document>(input)) {
-      const ids = tokenizer.encode(document.text, { bos: true, allowSpecial: markers });
-      ids.push(EOS);
-      const group = groupFor(document, ids.length, groups);
-      const { writer, size } = files.get(group ?? split) as { writer: MegatronWriter; size: PackedSize };
-      writer.addDocument(ids);
-      const { id, language, source, licence } = document;
-      const bytes = Buffer.byteLength(document.text, 'utf8');
-      const row: PackedDocument = {
-        split,
-        ...(group === undefined ? {} : { group }),
-        index: size.documents,
-        id,
-        language,
-        source,
-        licence,
-        tokens: ids.length,
-        bytes,
-      };
-      await rows.write(row);
-      languages[language] ??= { documents: 0, tokens: 0, bytes: 0 };
-      for (const one of [size, total, languages[language]]) add(one, ids.length, bytes);
-      progress.update(total.bytes);
-    }
+  const encoded = encodeTexts(tokenizerDir, documentsOf(inputs), ({ text }) => text, {
+    bos: true,
+    allowSpecial: markers,
+    last: EOS,
+    workers,
+  });
+  for await (const { item: document, ids } of encoded) {
+    const group = groupFor(document, ids.length, groups);
+    const { writer, size } = files.get(group ?? split) as { writer: MegatronWriter; size: PackedSize };
+    writer.addDocument(ids);
+    const { id, language, source, licence } = document;
+    const bytes = Buffer.byteLength(document.text, 'utf8');
+    const row: PackedDocument = {
+      split,
+      ...(group === undefined ? {} : { group }),
+      index: size.documents,
+      id,
+      language,
+      source,
+      licence,
+      tokens: ids.length,
+      bytes,
+    };
+    await rows.write(row);
+    languages[language] ??= { documents: 0, tokens: 0, bytes: 0 };
+    for (const one of [size, total, languages[language]]) add(one, ids.length, bytes);
+    progress.update(total.bytes);
   }
   for (const { writer } of files.values()) writer.close();
   progress.finish(`${total.documents} documents, ${total.tokens} tokens`);
   return Object.fromEntries([...files].map(([name, { size }]) => [name, size]));
+}
+
+async function* documentsOf(files: readonly string[]): AsyncGenerator<Document> {
+  for (const file of files) yield* readJsonl<Document>(file);
 }
 
 function add(size: PackedSize, tokens: number, bytes: number): void {

@@ -66,7 +66,8 @@ export interface TokenizerOptions {
 
 function nativeKernels(): NativeModule | null {
   const library = nativeLibrary();
-  return 'module' in library ? library.module : null;
+  // A library that was built from older sources has no tokenizer.
+  return 'module' in library && typeof library.module.tokOpen === 'function' ? library.module : null;
 }
 
 /** Room for ids that is kept between calls; a long text's is given back. */
@@ -156,6 +157,21 @@ export class Tokenizer {
     return this.write(text, options, (buffer) => buffer.toInt32Array());
   }
 
+  /** Appends the ids of a text, as `encode` gives them. */
+  encodeInto(buffer: IdBuffer, text: string, options: EncodeOptions = {}): void {
+    const allow = options.allowSpecial ?? false;
+    if (typeof allow !== 'boolean') {
+      for (const content of allow) {
+        if (!this.added.has(content)) throw new Error(`Tokenizer: ${content} is not an added token`);
+      }
+    }
+    if (options.bos) buffer.push(this.requireBos());
+    if (options.template) for (const id of this.template.before) buffer.push(id);
+    // A surrogate without its partner is no character; bytes and expressions then see the same.
+    this.append(buffer, toUSVString(text), allow);
+    if (options.template) for (const id of this.template.behind) buffer.push(id);
+  }
+
   /** Ids of text from outside: no id of it is a control token. */
   encodeOrdinary(text: string): number[] {
     return this.encode(text);
@@ -199,26 +215,15 @@ export class Tokenizer {
   }
 
   private write<T>(text: string, options: EncodeOptions, take: (buffer: IdBuffer) => T): T {
-    const allow = options.allowSpecial ?? false;
-    if (typeof allow !== 'boolean') {
-      for (const content of allow) {
-        if (!this.added.has(content)) throw new Error(`Tokenizer: ${content} is not an added token`);
-      }
-    }
     const { buffer } = this;
     buffer.length = 0;
-    if (options.bos) buffer.push(this.requireBos());
-    if (options.template) for (const id of this.template.before) buffer.push(id);
-    // A surrogate without its partner is no character; bytes and expressions then see the same.
-    this.append(toUSVString(text), allow);
-    if (options.template) for (const id of this.template.behind) buffer.push(id);
+    this.encodeInto(buffer, text, options);
     const out = take(buffer);
     if (buffer.ids.length > keptIds) this.buffer = new IdBuffer();
     return out;
   }
 
-  private append(text: string, allow: AllowSpecial): void {
-    const { buffer } = this;
+  private append(buffer: IdBuffer, text: string, allow: AllowSpecial): void {
     const token = (id: number): void => buffer.push(id);
     const plain = (part: string): void => this.encoder.encode(part, buffer);
     this.rawMatcher.cut(

@@ -3,7 +3,7 @@
 // Does not: know what ids mean.
 
 export class IdBuffer {
-  ids: Int32Array = new Int32Array(1 << 12);
+  ids: Int32Array<ArrayBuffer> = new Int32Array(1 << 12);
   length = 0;
 
   push(id: number): void {
@@ -21,7 +21,7 @@ export class IdBuffer {
   }
 
   /** What was written, as an array of its own. */
-  toInt32Array(): Int32Array {
+  toInt32Array(): Int32Array<ArrayBuffer> {
     return this.ids.slice(0, this.length);
   }
 

