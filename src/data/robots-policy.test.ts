@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { cpuMilliseconds } from '../../test/cpu-time.ts';
 import fc from 'fast-check';
 import { goldenJson } from '../../test/golden.ts';
 import { RobotsPolicy } from './robots-policy.ts';
@@ -113,9 +114,9 @@ test('any bytes parse in both ways, and hostile ones stay fast', () => {
     `User-agent: *\nDisallow: /${'%'.repeat(400_000)}`,
   ];
   for (const body of hostile) {
-    const start = performance.now();
+    const start = cpuMilliseconds();
     new RobotsPolicy(body, 'strictest').allows('GPTBot', `https://a.example/${'a'.repeat(2000)}b`);
-    assert.ok(performance.now() - start < 3000, body.slice(0, 40));
+    assert.ok(cpuMilliseconds() - start < 3000, body.slice(0, 40));
   }
 });
 

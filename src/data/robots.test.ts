@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { cpuMilliseconds } from '../../test/cpu-time.ts';
 import fc from 'fast-check';
 import robotsParser from 'robots-parser';
 import { goldenJson } from '../../test/golden.ts';
@@ -75,7 +76,7 @@ test('any bytes parse, and hostile patterns stay fast', () => {
     }),
   );
   const robots = parseRobots(`User-agent: *\nDisallow: /${'*a'.repeat(8000)}$\n`);
-  const start = performance.now();
+  const start = cpuMilliseconds();
   isAllowed(robots, 'GPTBot', `https://a.example/${'a'.repeat(2000)}b`);
-  assert.ok(performance.now() - start < 5000);
+  assert.ok(cpuMilliseconds() - start < 5000);
 });
