@@ -30,7 +30,7 @@ const verbs: Readonly<Record<string, Verb>> = {
     load: async () => (await import('./commands/robots.ts')).command,
   },
   tokenizer: {
-    brief: 'train a tokenizer on the clean documents',
+    brief: 'train tokenizers, run them, measure them, change vocabularies',
     load: async () => (await import('./commands/tokenizer.ts')).command,
   },
   pack: {

@@ -140,6 +140,7 @@ export { writeReport } from './commands/report.ts';
 export { type GeneratedText, generateText, type GenerateTextOptions } from './commands/generate.ts';
 export { scoreFile, type ScoreFileOptions, type ScoreFileResult } from './commands/score.ts';
 export { decodeLines, encodeLines, type RejectedLine, type TokenizerLinesResult } from './commands/tokenizer-lines.ts';
+export { changeVocabulary, type VocabularyChange } from './commands/tokenizer-change.ts';
 export { compareTokenizers, comparisonTable, type NamedTokenizer, udhrLines } from './commands/tokenizer-eval.ts';
 export { renderConversation, type RenderChatOptions, type RenderedChat } from './commands/chat-render.ts';
 export { type Answer, Chat, type ChatSettings, openChat } from './commands/chat.ts';

@@ -72,10 +72,11 @@ function tokenizerOf({ inputs }: FamilyNode): string | undefined {
 
 /** The tokenizer of a model folder: its own, or the one that the artefact was made with. The weights are not read. */
 export function tokenizerOfModel(path: string): Tokenizer {
-  return Tokenizer.load(tokenizerPlace(modelFolderAt(path)));
+  return Tokenizer.load(tokenizerFolderOfModel(modelFolderAt(path)));
 }
 
-function tokenizerPlace(dir: string): string {
+/** The folder that holds the tokenizer of a Hugging Face folder. */
+export function tokenizerFolderOfModel(dir: string): string {
   const artefact = enclosingArtefact(dir);
   const used = artefact ? tokenizerOf(familyTree(artefact)) : undefined;
   const places = [dir, ...(used === undefined ? [] : [used])];
@@ -90,7 +91,7 @@ function tokenizerPlace(dir: string): string {
 }
 
 function openTokenizer(dir: string, model: Apertus): Tokenizer {
-  const place = tokenizerPlace(dir);
+  const place = tokenizerFolderOfModel(dir);
   const tokenizer = Tokenizer.load(place);
   if (tokenizer.vocabularySize > model.config.vocabularySize) {
     throw new UserError(`the tokenizer in ${place} does not belong to the model in ${dir}`, {

@@ -1,12 +1,13 @@
-// `belay tokenizer`: trains tokenizers, runs them and measures them.
+// `belay tokenizer`: trains tokenizers, runs them, measures them, and changes vocabularies.
 //
-// Does not: do the work; tokenizer/train-stage.ts, tokenizer-lines.ts and tokenizer-eval.ts do.
+// Does not: do the work; tokenizer/train-stage.ts, tokenizer-lines.ts, tokenizer-eval.ts and tokenizer-change.ts do.
 import { buildCommand, buildRouteMap } from '@stricli/core';
 import { UserError } from '../base/errors.ts';
 import { terminalLog } from '../base/progress.ts';
 import { trainTokenizerOnFiles } from '../tokenizer/train-stage.ts';
 import { realNumber, wholeNumber } from './flags.ts';
 import { runStageVerb, type StageFlags, stageFlags } from './stage-verb.ts';
+import { extend, pad, rename } from './tokenizer-change.ts';
 import { command as evaluate } from './tokenizer-eval.ts';
 import { decodeCommand, encodeCommand } from './tokenizer-lines.ts';
 
@@ -109,11 +110,11 @@ EXAMPLE
 });
 
 export const command = buildRouteMap({
-  routes: { train, encode: encodeCommand, decode: decodeCommand, eval: evaluate },
+  routes: { train, encode: encodeCommand, decode: decodeCommand, eval: evaluate, extend, rename, pad },
   defaultCommand: 'train',
   docs: {
-    brief: 'train tokenizers, run them on lines, and measure them side by side',
+    brief: 'train tokenizers, run them on lines, measure them side by side, change vocabularies',
     fullDescription:
-      'EXAMPLE\n  belay tokenizer train --out out/demo\n  belay tokenizer train --files texts.jsonl --vocabulary-size 32000 --out my-tokenizer\n  belay tokenizer encode --tokenizer out/demo/tokenizer < texts.jsonl\n  belay tokenizer eval --tokenizer out/demo/tokenizer --udhr',
+      'EXAMPLE\n  belay tokenizer train --out out/demo\n  belay tokenizer train --files texts.jsonl --vocabulary-size 32000 --out my-tokenizer\n  belay tokenizer encode --tokenizer out/demo/tokenizer < texts.jsonl\n  belay tokenizer eval --tokenizer out/demo/tokenizer --udhr\n  belay tokenizer extend --model out/demo/release --token Grüezi --out my-model',
   },
 });

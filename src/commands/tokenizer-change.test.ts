@@ -1,0 +1,180 @@
+// `belay tokenizer rename`, `extend` and `pad`: files, rows and the account of them.
+import assert from 'node:assert/strict';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { Tokenizer as Reference } from 'tokenizers';
+import { runCli } from '../../test/run-cli.ts';
+import { writeSmallModel } from '../../test/small-model.ts';
+import { readManifest } from '../base/manifest.ts';
+import { loadHfFolder, saveHfFolder } from '../model/hf-folder.ts';
+import { defaultBackend } from '../tensor/backend-select.ts';
+import { SafetensorsFile } from '../tensor/safetensors.ts';
+import { Engine } from '../tensor/tensor.ts';
+import { Tokenizer } from '../tokenizer/bpe.ts';
+import { openModelFolder } from './model-folder.ts';
+import { changeVocabulary } from './tokenizer-change.ts';
+
+const dir = mkdtempSync(join(tmpdir(), 'belay-tokenizer-change-'));
+const model = join(dir, 'model');
+after(() => rmSync(dir, { recursive: true }));
+before(() => writeSmallModel(model));
+const matrices = ['model.embed_tokens.weight', 'lm_head.weight'] as const;
+
+function weights(path: string, name: string): Float32Array {
+  const file = new SafetensorsFile(join(path, 'model.safetensors'));
+  try {
+    return file.read(name, defaultBackend());
+  } finally {
+    file.close();
+  }
+}
+
+/** All other tensors have the same bytes. */
+function assertRestUnchanged(path: string): void {
+  const file = new SafetensorsFile(join(model, 'model.safetensors'));
+  for (const name of file.tensors.keys()) {
+    if (!(matrices as readonly string[]).includes(name))
+      assert.deepEqual(weights(path, name), weights(model, name), name);
+  }
+  file.close();
+}
+
+const meanOf = (values: Float32Array, width: number, ids: readonly number[]): Float32Array =>
+  Float32Array.from(
+    { length: width },
+    (_, i) => ids.reduce((sum, id) => sum + (values[id * width + i] as number), 0) / ids.length,
+  );
+
+test('added tokens: one id each, rows that are the means of their pieces, and it is told', async () => {
+  const out = join(dir, 'extended');
+  const args = ['--model', model, '--token', 'Grüezi', '--token', '漢字', '--out', out, '--json'];
+  const { code, stdout, stderr } = await runCli(['tokenizer', 'extend', ...args]);
+  assert.equal(code, 0, stderr);
+  const old = Tokenizer.load(model);
+  const { facts, recipe, kind } = readManifest(out);
+  assert.equal(kind, 'vocabulary');
+  assert.deepEqual((JSON.parse(stdout) as { manifest: { facts: unknown } }).manifest.facts, facts);
+  const pieces = ['Grüezi', '漢字'].map((text) => old.encode(text));
+  assert.deepEqual(facts, { ids: [345, 346], pieces, rowsBefore: 345, rows: 347 });
+  assert.deepEqual((recipe as { change: unknown }).change, {
+    kind: 'extend',
+    tokens: ['Grüezi', '漢字'],
+    special: false,
+  });
+  assert.ok((recipe as { files: { name: string }[] }).files.some(({ name }) => name === 'model.safetensors'));
+  const tokenizer = Tokenizer.load(out);
+  assert.deepEqual(tokenizer.encode('Grüezi 漢字'), [345, ...old.encode(' '), 346]);
+  assert.equal(tokenizer.decode([345, 346]), 'Grüezi漢字');
+  const reference = Reference.fromFile(join(out, 'tokenizer.json'));
+  assert.deepEqual(
+    (await reference.encode('zu Grüezi!', null, { addSpecialTokens: false })).getIds(),
+    tokenizer.encode('zu Grüezi!'),
+  );
+  for (const name of matrices) {
+    const before = weights(model, name);
+    const after = weights(out, name);
+    assert.deepEqual(after.subarray(0, before.length), before);
+    pieces.forEach((ids, i) => {
+      assert.deepEqual(after.slice((345 + i) * 32, (346 + i) * 32), meanOf(before, 32, ids), name);
+    });
+  }
+  assertRestUnchanged(out);
+  // It loads, and again nothing is done.
+  assert.equal(openModelFolder(out).model.config.vocabularySize, 347);
+  assert.equal(
+    (await changeVocabulary(model, out, { kind: 'extend', tokens: ['Grüezi', '漢字'], special: false })).skipped,
+    true,
+  );
+});
+
+test('padding: rows to a multiple, in the dtype of the weights; padded rows are taken by tokens that come later', async () => {
+  const bf16 = join(dir, 'bf16');
+  await writeSmallModel(bf16);
+  saveHfFolder(bf16, loadHfFolder(bf16, new Engine(defaultBackend())), { dtype: 'bfloat16', eosTokenId: 2 });
+  const out = join(dir, 'padded');
+  const { code, stderr } = await runCli(['tokenizer', 'pad', '--model', bf16, '--multiple', '64', '--out', out]);
+  assert.equal(code, 0, stderr);
+  assert.deepEqual(readManifest(out).facts, { rowsBefore: 345, rows: 384 });
+  assert.equal(openModelFolder(out).model.config.vocabularySize, 384);
+  assert.equal(Tokenizer.load(out).vocabularySize, 345);
+  const before = weights(bf16, 'lm_head.weight');
+  const all = weights(out, 'lm_head.weight');
+  assert.deepEqual(all.subarray(0, before.length), before);
+  const rounded = new Uint16Array(32);
+  const back = new Float32Array(32);
+  defaultBackend().toBf16(
+    32,
+    meanOf(
+      before,
+      32,
+      Array.from({ length: 345 }, (_, id) => id),
+    ),
+    rounded,
+  );
+  defaultBackend().fromBf16(32, rounded, back);
+  assert.deepEqual(all.slice(345 * 32, 346 * 32), back);
+  assert.deepEqual(all.slice(383 * 32), back);
+
+  const later = join(dir, 'later');
+  const { manifest } = await changeVocabulary(out, later, { kind: 'extend', tokens: ['<|x|>'], special: true });
+  assert.equal(manifest.facts['rows'], 384);
+  assert.deepEqual(
+    manifest.inputs.map(({ name }) => name),
+    ['model'],
+  );
+  const taken = weights(later, 'lm_head.weight');
+  assert.notDeepEqual(taken.slice(345 * 32, 346 * 32), back);
+  assert.deepEqual(taken.slice(346 * 32), all.slice(346 * 32));
+  const tokenizer = Tokenizer.load(later);
+  assert.ok(tokenizer.isSpecial(345));
+  assert.ok(!tokenizer.encode('a<|x|>').includes(345));
+  assert.deepEqual(tokenizer.encode('<|x|>', { allowSpecial: true }), [345]);
+});
+
+test('renaming: ids stay, all files agree', async () => {
+  const out = join(dir, 'renamed');
+  const args = ['--model', model, '--token', '<SPECIAL_4>=<|memory|>', '--token', '<s>=<|begin|>', '--out', out];
+  const { code, stderr } = await runCli(['tokenizer', 'rename', ...args]);
+  // The template writes <s>.
+  assert.equal(code, 2);
+  assert.match(stderr, /chat_template\.jinja writes it/);
+  await changeVocabulary(model, out, {
+    kind: 'rename',
+    names: { '<SPECIAL_4>': '<|memory|>', '<unk>': '<|unknown|>' },
+  });
+  const tokenizer = Tokenizer.load(out);
+  assert.equal(tokenizer.idOf('<|memory|>'), 4);
+  assert.equal(tokenizer.idOf('<SPECIAL_4>'), undefined);
+  const config = readFileSync(join(out, 'tokenizer_config.json'), 'utf8');
+  assert.ok(config.includes('<|memory|>') && !config.includes('<SPECIAL_4>'));
+  assert.equal((JSON.parse(config) as { unk_token: string }).unk_token, '<|unknown|>');
+  assert.match(readFileSync(join(out, 'special_tokens_map.json'), 'utf8'), /<\|unknown\|>/);
+  assert.equal(Reference.fromFile(join(out, 'tokenizer.json')).tokenToId('<|memory|>'), 4);
+  for (const name of matrices) assert.deepEqual(weights(out, name), weights(model, name));
+});
+
+test('a tokenizer alone can be changed, but not padded; mistakes are named and leave nothing', async () => {
+  const alone = join(dir, 'alone');
+  await changeVocabulary(model, alone, { kind: 'rename', names: { '<SPECIAL_5>': '<|five|>' } });
+  for (const name of ['config.json', 'model.safetensors']) rmSync(join(alone, name));
+  rmSync(join(alone, 'manifest.json'));
+  const more = join(dir, 'more');
+  const { manifest } = await changeVocabulary(alone, more, { kind: 'extend', tokens: ['xyz'], special: false });
+  assert.deepEqual(manifest.facts['ids'], [345]);
+  assert.ok(!existsSync(join(more, 'config.json')));
+  const out = join(dir, 'never');
+  for (const [from, change, message] of [
+    [alone, { kind: 'pad', multiple: 8 }, /is no model/],
+    [model, { kind: 'extend', tokens: ['<s>'], special: false }, /it has the id 1/],
+    [model, { kind: 'extend', tokens: ['x y', 'x y'], special: false }, /it has the id 345/],
+    [model, { kind: 'rename', names: { nothing: 'x' } }, /no added token/],
+    [model, { kind: 'rename', names: { '<SPECIAL_4>': '<SPECIAL_5>' } }, /a token of this name/],
+    [join(dir, 'nowhere'), { kind: 'pad', multiple: 8 }, /no model/],
+  ] as const) {
+    await assert.rejects(changeVocabulary(from, out, change), message);
+    assert.ok(!existsSync(out));
+  }
+  await assert.rejects(changeVocabulary(model, model, { kind: 'pad', multiple: 8 }), /take the place/);
+});

@@ -1,0 +1,125 @@
+// Changes to the files of a trained tokenizer: reserved tokens get other names, tokens are added.
+//
+// All files that name a token change together: tokenizer.json, tokenizer_config.json, special_tokens_map.json. Ids never
+// change, so token files stay valid.
+//
+// Does not: touch weights; model/vocabulary-rows.ts does.
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { writeJsonAtomic } from '../base/atomic.ts';
+import { UserError } from '../base/errors.ts';
+import { readJson } from '../base/json.ts';
+import { addedTokenSchema } from './added-tokens.ts';
+import { tokenizerFileName } from './bpe.ts';
+
+const fileSchema = z.looseObject({
+  added_tokens: z.array(addedTokenSchema),
+  model: z.looseObject({ vocab: z.record(z.string(), z.int()) }),
+});
+type TokenizerContent = z.infer<typeof fileSchema>;
+
+/** The tokenizer.json of a folder, to be changed. */
+function readTokenizer(dir: string): TokenizerContent {
+  const path = join(dir, tokenizerFileName);
+  const parsed = fileSchema.safeParse(readJson(path, 'tokenizer'));
+  if (parsed.success) return parsed.data;
+  throw new UserError(`${path} cannot be changed`, {
+    found: z.prettifyError(parsed.error),
+    expected: 'a tokenizer.json with added_tokens and a vocabulary',
+  });
+}
+
+const companions = ['tokenizer_config.json', 'special_tokens_map.json'] as const;
+
+/** Gives reserved tokens other names in the files of `dir`; returns the id of each. */
+export function renameTokens(dir: string, names: ReadonlyMap<string, string>): number[] {
+  const content = readTokenizer(dir);
+  const { added_tokens: added, model } = content;
+  const template = join(dir, 'chat_template.jinja');
+  const written = existsSync(template) ? readFileSync(template, 'utf8') : '';
+  const taken = new Set([...Object.keys(model.vocab), ...added.map((token) => token.content)]);
+  const ids: number[] = [];
+  for (const [from, to] of names) {
+    const token = added.find((one) => one.content === from);
+    if (!token) {
+      throw new UserError(`${from} is no added token of ${dir}`, {
+        found: taken.has(from) ? 'a token of the vocabulary' : 'no such token',
+        expected: 'a reserved token, such as <SPECIAL_4>',
+      });
+    }
+    if (to === '' || taken.has(to)) {
+      throw new UserError(`${from} cannot be named ${to === '' ? 'nothing' : to}`, {
+        found: to === '' ? 'an empty name' : 'a token of this name',
+        expected: 'a name that no token has',
+      });
+    }
+    if (written.includes(from)) {
+      throw new UserError(`${from} cannot be renamed`, { found: 'chat_template.jinja writes it' });
+    }
+    taken.add(to);
+    taken.delete(from);
+    token.content = to;
+    ids.push(token.id);
+  }
+  const renamed = (text: string): string => names.get(text) ?? text;
+  const vocab = Object.fromEntries(Object.entries(model.vocab).map(([token, id]) => [renamed(token), id]));
+  const { post_processor: processor } = content as { readonly post_processor?: unknown };
+  writeJson(dir, tokenizerFileName, {
+    ...content,
+    ...(processor === undefined ? {} : { post_processor: replaceStrings(processor, renamed) }),
+    model: { ...model, vocab },
+  });
+  for (const name of companions) {
+    if (existsSync(join(dir, name))) writeJson(dir, name, replaceStrings(readJson(join(dir, name)), renamed));
+  }
+  return ids;
+}
+
+/** Adds tokens from the first free id on; returns their ids. `special`: text from outside never becomes one. */
+export function addTokens(dir: string, texts: readonly string[], special: boolean): number[] {
+  const content = readTokenizer(dir);
+  const { added_tokens: added, model } = content;
+  const known = new Map([...Object.entries(model.vocab), ...added.map((token) => [token.content, token.id] as const)]);
+  let next = 1;
+  for (const id of known.values()) if (id >= next) next = id + 1;
+  const ids: number[] = [];
+  const decoder: Record<string, object> = {};
+  for (const text of texts) {
+    if (text === '' || known.has(text)) {
+      throw new UserError(`the token ${JSON.stringify(text)} cannot be added`, {
+        found: text === '' ? 'an empty text' : `it has the id ${known.get(text)}`,
+      });
+    }
+    const flags = { single_word: false, lstrip: false, rstrip: false, normalized: false, special };
+    known.set(text, next);
+    added.push({ id: next, content: text, ...flags });
+    model.vocab[text] = next;
+    decoder[next] = { content: text, ...flags };
+    ids.push(next++);
+  }
+  writeJson(dir, tokenizerFileName, content);
+  const config = join(dir, 'tokenizer_config.json');
+  if (existsSync(config)) {
+    const value = readJson(config) as { added_tokens_decoder?: object };
+    writeJson(dir, 'tokenizer_config.json', {
+      ...value,
+      added_tokens_decoder: { ...value.added_tokens_decoder, ...decoder },
+    });
+  }
+  return ids;
+}
+
+function writeJson(dir: string, name: string, value: unknown): void {
+  writeJsonAtomic(join(dir, name), value);
+}
+
+/** A copy in which every string, and every key, is what `replace` makes of it. */
+function replaceStrings(value: unknown, replace: (text: string) => string): unknown {
+  if (typeof value === 'string') return replace(value);
+  if (Array.isArray(value)) return value.map((item: unknown) => replaceStrings(item, replace));
+  if (value === null || typeof value !== 'object') return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, field]) => [replace(key), replaceStrings(field as unknown, replace)]),
+  );
+}
