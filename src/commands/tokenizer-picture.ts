@@ -2,11 +2,21 @@
 //
 // Does not: measure.
 import { escapeMarkup } from '../base/markup.ts';
-import { ticks } from './report-charts.ts';
 import type { MeasuredTokenizer, TokenizerComparison } from '../tokenizer/metrics.ts';
 
 /** Colours that differ in lightness too; more tokenizers than colours begin again. */
-const colours = ['#1f5fbf', '#c2570c', '#3d7a2e', '#7b3fa0', '#0f8f9c', '#8a6d00', '#b0305c', '#555b66'] as const;
+const colours = [
+  '#1f5fbf',
+  '#c2570c',
+  '#3d7a2e',
+  '#7b3fa0',
+  '#0f8f9c',
+  '#8a6d00',
+  '#b0305c',
+  '#555b66',
+  '#111418',
+  '#d98a3d',
+] as const;
 const frame = { width: 880, margin: 16, panel: 200, row: 20, curve: 300 } as const;
 
 const panels: readonly {
@@ -72,12 +82,16 @@ function drawBars(
 function drawCurves(tokenizers: readonly MeasuredTokenizer[], top: number): string {
   const { width, margin, curve } = frame;
   const sorted = tokenizers.map(({ cost }) => Object.entries(cost.lines.perLanguage).sort(([, a], [, b]) => a - b));
-  const yTicks = ticks(0, Math.max(...sorted.map((rows) => rows.at(-1)?.[1] ?? 0)), 5);
+  // By doublings: languages differ by factors.
+  const values = sorted.flatMap((rows) => [rows[0]?.[1] ?? 1, rows.at(-1)?.[1] ?? 1]);
+  const lowest = Math.floor(Math.log2(Math.min(...values)));
+  const highest = Math.max(lowest + 1, Math.ceil(Math.log2(Math.max(...values))));
+  const yTicks = Array.from({ length: highest - lowest + 1 }, (_, i) => 2 ** (lowest + i));
   const [left, right, bottom] = [margin + 40, width - margin, top + curve - 30];
-  const high = yTicks.at(-1) as number;
   const count = sorted[0]?.length ?? 1;
   const x = (i: number): number => left + (i / Math.max(1, count - 1)) * (right - left);
-  const y = (value: number): number => bottom - (value / high) * (bottom - top - 14);
+  const y = (value: number): number =>
+    bottom - ((Math.log2(value) - lowest) / (highest - lowest)) * (bottom - top - 14);
   const grid = yTicks.map(
     (value) =>
       `<line x1="${left}" x2="${right}" y1="${r(y(value))}" y2="${r(y(value))}" stroke="#e0e1dd"/><text x="${left - 6}" y="${r(y(value))}" dy="0.32em" text-anchor="end" fill="#5b6270">${value}</text>`,
