@@ -1,8 +1,8 @@
 #!/bin/sh
 # Builds check.cpp against all CPU kernels and runs it: once as shipped, once under the address and undefined
 # behaviour sanitizers; so data-check.cpp against the data kernels and tokenizer-check.cpp against the tokenizer. Then
-# comm-check.cpp against the message layer: under those, and under the thread sanitizer where the compiler has one. Needs
-# g++ and nothing else; arguments go to check.cpp (a target's name runs that one).
+# train-check.cpp against its training and comm-check.cpp against the message layer: under those, and under the thread
+# sanitizer where the compiler has one. Needs g++ and nothing else; arguments go to check.cpp (a target's name runs that one).
 #
 # Does not: touch native/build; objects go to a temporary folder.
 set -eu
@@ -75,11 +75,20 @@ $CXX $common -O1 -g -fno-exceptions -fno-rtti -fsanitize=address,undefined -fno-
   "$here/tokenizer-check.cpp" "$here"/../tokenizer/*.cpp -o "$objects/tokenizer-check"
 "$objects/tokenizer-check"
 
+check_train() {  # check_train <name> <flags>
+  echo "== training of tokenizers, $1"
+  # shellcheck disable=SC2086
+  $CXX $common -O1 -g -fno-exceptions -fno-rtti $2 "$here/train-check.cpp" "$here"/../tokenizer/*.cpp -o "$objects/train-$1"
+  "$objects/train-$1"
+}
+
+check_train sanitized "-fsanitize=address,undefined -fno-sanitize-recover=undefined"
 check_comm sanitized "-fsanitize=address,undefined -fno-sanitize-recover=undefined"
 echo 'int main() {}' > "$objects/empty.cpp"
 # Some kernels lay out memory in a way that older thread sanitizers do not start in.
 if $CXX -fsanitize=thread "$objects/empty.cpp" -o "$objects/empty" 2>/dev/null && "$objects/empty" 2>/dev/null; then
   check_comm threads "-fsanitize=thread"
+  check_train threads "-fsanitize=thread"
 else
-  echo "== message layer: not run under the thread sanitizer, which does not start here"
+  echo "== message layer and training: not run under the thread sanitizer, which does not start here"
 fi
