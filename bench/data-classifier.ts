@@ -11,6 +11,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { Random } from '../src/base/rng.ts';
 import { packageRoot } from '../src/base/version.ts';
 import { declarationLines } from '../src/data/language-lines.ts';
 
@@ -66,8 +67,8 @@ try {
     const lines = all.filter(({ label }) => uses(label));
     const training = lines.filter((_, i) => i % 10 !== 0);
     const plain = (of: typeof lines): string => of.map(({ text, label }) => `__label__${label} ${text}\n`).join('');
-    // The original takes lines as they come, so they are mixed: by the hundredth from each place.
-    const mixed = Array.from({ length: 100 }, (_, place) => training.filter((_line, i) => i % 100 === place)).flat();
+    // The original takes lines as they come, so they are shuffled for both.
+    const mixed = new Random(28, 'bench').shuffle([...training]);
     writeFileSync(join(dir, 'train.jsonl'), mixed.map((line) => `${JSON.stringify(line)}\n`).join(''));
     writeFileSync(join(dir, 'train.txt'), plain(mixed));
     writeFileSync(join(dir, 'test.txt'), plain(lines.filter((_, i) => i % 10 === 0)));
