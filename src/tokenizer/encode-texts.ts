@@ -61,7 +61,7 @@ export async function* encodeTexts<T>(
 ): AsyncGenerator<{ readonly item: T; readonly ids: Int32Array }> {
   const { workers = cpus().length, unitsAlone = defaultUnitsAlone } = options;
   const here = Tokenizer.load(tokenizer);
-  const threads: EncodeThread[] = [];
+  const threads = new EncodeThreads({ tokenizer, options }, workers);
   const waiting: { readonly items: readonly T[]; readonly answer: Promise<EncodedBatch> }[] = [];
   let unitsHere = 0;
   try {
@@ -72,9 +72,7 @@ export async function* encodeTexts<T>(
         yield* withItems(batch, encodeBatch(here, texts, options));
         continue;
       }
-      if (threads.length < workers) threads.push(new EncodeThread({ tokenizer, options }));
-      const next = threads.reduce((least, thread) => (thread.waiting < least.waiting ? thread : least));
-      const answer = next.encode(texts);
+      const answer = threads.encode(texts);
       // Whoever awaits it gets the error; until then it is nobody's.
       answer.catch(() => {});
       waiting.push({ items: batch, answer });
@@ -84,7 +82,7 @@ export async function* encodeTexts<T>(
     }
     for (const { items: batch, answer } of waiting) yield* withItems(batch, await answer);
   } finally {
-    await Promise.all(threads.map((thread) => thread.end()));
+    await threads.end();
   }
 }
 
@@ -115,6 +113,30 @@ async function* inBatches<T>(
     units = 0;
   }
   if (batch.length > 0) yield { items: batch, units };
+}
+
+/** Threads that encode batches; each is started when the ones before have work. */
+export class EncodeThreads {
+  private readonly data: EncodeThreadData;
+  private readonly most: number;
+  private readonly threads: EncodeThread[] = [];
+
+  constructor(data: EncodeThreadData, most: number) {
+    this.data = data;
+    this.most = most;
+  }
+
+  encode(texts: readonly string[]): Promise<EncodedBatch> {
+    const { threads } = this;
+    if (threads.length < this.most && threads.every(({ waiting }) => waiting > 0)) {
+      threads.push(new EncodeThread(this.data));
+    }
+    return threads.reduce((least, thread) => (thread.waiting < least.waiting ? thread : least)).encode(texts);
+  }
+
+  async end(): Promise<void> {
+    await Promise.all(this.threads.map((thread) => thread.end()));
+  }
 }
 
 /** One thread, which answers batches in the order they are sent. */
