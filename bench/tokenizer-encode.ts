@@ -133,7 +133,7 @@ async function start(
 function slices(texts: readonly string[], rounds: number, bytes: number): string[][] {
   const shuffled = new Random(28, 'tokenizer-encode').shuffle([...texts]);
   const total = texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
-  const each = Math.min(bytes, total / (rounds + 1));
+  const each = Math.min(bytes, total / (rounds + 2));
   const out: string[][] = [];
   let slice: string[] = [];
   let filled = 0;
