@@ -60,7 +60,12 @@ export function trainingOf(run: Run, recipe: PretrainRecipe | SftRecipe, curricu
     log: run.log,
     control,
     allowOtherTarget: run.allowOtherTarget,
+    ...startedBy(process.env['BELAY_STARTED_BY']),
   } satisfies Partial<TrainOptions>;
+}
+
+function startedBy(words: string | undefined): Pick<TrainOptions, 'startedBy'> {
+  return words === undefined ? {} : { startedBy: words };
 }
 
 /** Runs a stage and appends how long it took, and the memory the process had needed by then, to the run's events. */

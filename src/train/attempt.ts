@@ -25,6 +25,8 @@ export interface AttemptRecord {
   readonly host: string;
   readonly ranks: number;
   readonly started: string;
+  /** What started it, in the words of whoever did: the link and the step of a campaign, say. */
+  readonly startedBy?: string;
 }
 
 const folderPattern = /^\d{4,}$/;
@@ -47,7 +49,7 @@ export class Attempt {
   }
 
   /** Claims the next number and clears what older attempts left unfinished in `checkpoints/`. By one process per start. */
-  static begin(runDir: string, facts: { readonly ranks: number }): Attempt {
+  static begin(runDir: string, facts: { readonly ranks: number; readonly startedBy?: string | undefined }): Attempt {
     const attempts = join(runDir, 'attempts');
     mkdirSync(attempts, { recursive: true });
     let number = newestNumber(attempts) + 1;
@@ -55,7 +57,9 @@ export class Attempt {
     const attempt = new Attempt(runDir, number, randomBytes(16).toString('hex'));
     const { token, dir } = attempt;
     const started = new Date().toISOString();
-    const record: AttemptRecord = { number, token, pid: process.pid, host: hostname(), ranks: facts.ranks, started };
+    const { ranks, startedBy } = facts;
+    const by = startedBy === undefined ? {} : { startedBy };
+    const record: AttemptRecord = { number, token, pid: process.pid, host: hostname(), ranks, started, ...by };
     writeJsonAtomic(join(dir, 'attempt.json'), record);
     syncFolder(attempts);
     attempt.unlessOvertaken(() => sweepOlder(join(runDir, 'checkpoints'), number));

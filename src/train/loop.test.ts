@@ -19,7 +19,9 @@ import { RunControl } from './control.ts';
 import { Curriculum, type CurriculumPlan, type RatePlan } from './curriculum.ts';
 import { guardDefaults } from './guard.ts';
 import { train, type TrainOptions } from './loop.ts';
+import type { Pulse } from './pulse.ts';
 import type { TrainingBatch, TrainingData } from './step.ts';
+import type { StepLine } from './step-log.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'belay-train-'));
 after(() => rmSync(scratch, { recursive: true }));
@@ -158,6 +160,41 @@ test('the loss falls, and memory is given back', async () => {
   const losses = readLines<{ loss: number }>(join(dir, 'metrics.jsonl')).map(({ loss }) => loss);
   assert.ok((losses.at(-1) as number) < 0.8 * (losses[0] as number), `${losses[0]} -> ${losses.at(-1)}`);
   assert.equal(model.engine.memory.liveBytes, 0);
+});
+
+test('the log of an attempt keeps the steps that a resume cuts from the metrics, and the pulse tells where a rank is', async () => {
+  const dir = join(scratch, 'steps');
+  const calls: string[] = [];
+  let busy = 0;
+  const pulse: Pulse = {
+    began: (attempt, step) => calls.push(`attempt ${attempt} at ${step}`),
+    at: (place) => calls.push(place),
+    took: (_step, seconds, busySeconds, shards) => {
+      assert.ok(busySeconds > 0 && busySeconds <= seconds && shards === 2);
+      busy++;
+    },
+  };
+  await assert.rejects(train(options(fresh(), dir, { from: dying(6), startedBy: 'link 1' })), /killed/);
+  await train(options(fresh(), dir, { pulse }));
+  const linesOf = (attempt: string): StepLine[] => readLines(join(dir, 'attempts', attempt, 'steps.jsonl'));
+  const [first, second] = [linesOf('0001'), linesOf('0002')];
+  assert.deepEqual(
+    [first, second].map((lines) => lines.map(({ step }) => step)),
+    [Array.from({ length: 6 }, (_, i) => i + 1), Array.from({ length: 10 }, (_, i) => i + 5)],
+  );
+  assert.deepEqual(
+    first.slice(4).map(({ loss }) => loss),
+    second.slice(0, 2).map(({ loss }) => loss),
+    'steps that are taken again give the same loss',
+  );
+  assert.ok(second.every(({ time, seconds }) => seconds > 0 && Math.abs(time - Date.now() / 1000) < 600));
+  const startedBy = (attempt: string): unknown =>
+    JSON.parse(readFileSync(join(dir, 'attempts', attempt, 'attempt.json'), 'utf8')).startedBy;
+  assert.deepEqual([startedBy('0001'), startedBy('0002')], ['link 1', undefined]);
+  assert.equal(busy, 10);
+  assert.deepEqual(calls.slice(0, 5), ['attempt 2 at 4', 'gradients', 'exchange', 'update', 'between steps']);
+  assert.equal(calls.at(-1), 'ended');
+  assert.ok(calls.includes('saving'));
 });
 
 test('a damaged checkpoint is named and the one before it used', async () => {

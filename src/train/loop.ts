@@ -28,6 +28,7 @@ import { guardDefaults, type GuardEvent, type GuardRecipe, LossGuard, type Verdi
 import { SaveInterval } from './interval.ts';
 import { MetricsLog } from './metrics-log.ts';
 import { Stepper, type StepRows, type TrainingData } from './step.ts';
+import { StepLog } from './step-log.ts';
 import { StepTelemetry } from './step-telemetry.ts';
 
 export type { TrainOptions, TrainResult } from './train-options.ts';
@@ -70,6 +71,7 @@ class Training {
   private readonly ropeTheta: number;
   private attempt: Attempt | undefined;
   private writer: CheckpointWriter | undefined;
+  private steps: StepLog | undefined;
   private phase: Phase | undefined;
   private data: TrainingData | undefined;
   private stepper: Stepper | undefined;
@@ -136,14 +138,16 @@ class Training {
     await this.data?.close?.();
     await this.next?.data.close?.();
     this.metrics?.close();
+    this.steps?.close();
     await this.writer?.close(hasEnded ? Number.POSITIVE_INFINITY : 2);
+    this.options.pulse?.at('ended');
   }
 
   /** Claims the next attempt and goes on from the newest whole checkpoint, on every rank the same one. */
   private begin(): void {
-    const { dir, model, saving, log } = this.options;
+    const { dir, model, saving, log, startedBy } = this.options;
     if (dir === undefined) return;
-    const claimed = this.isFirst ? Attempt.begin(dir, { ranks: this.group.world }) : undefined;
+    const claimed = this.isFirst ? Attempt.begin(dir, { ranks: this.group.world, startedBy }) : undefined;
     const found = claimed && this.load({ attempt: claimed });
     const first = tellAll(this.group, { number: claimed?.number, token: claimed?.token, step: found?.step ?? null });
     const attempt = claimed ?? Attempt.join(dir, first['number'] as number, first['token'] as string);
@@ -155,7 +159,11 @@ class Training {
       this.guard = new LossGuard(this.guardRecipe, guard);
       this.telemetry.restore(telemetry);
     }
-    if (this.isFirst) this.metrics?.cut(this.step);
+    if (this.isFirst) {
+      this.metrics?.cut(this.step);
+      this.steps = new StepLog(attempt.dir);
+    }
+    this.options.pulse?.began(attempt.number, this.step);
     const { target } = model.engine.backend;
     const fields = { target, compute: model.engine.compute, ranks: this.group.world, attempt: attempt.number };
     this.event(state ? 'resume' : 'start', { ...(state ? { step: state.step } : {}), ...fields });
@@ -218,13 +226,15 @@ class Training {
 
   /** Takes one step, or passes its batch over; false where the run was rolled back instead. */
   private async takeStep(place: Place, progress: Progress): Promise<boolean> {
-    const { curriculum, gradientClip, validate, validateEverySteps = 0, dir } = this.options;
+    const { curriculum, gradientClip, validate, validateEverySteps = 0, dir, pulse } = this.options;
     const data = this.data as TrainingData;
     const stepper = this.stepper as Stepper;
+    const onExchange = (): void => pulse?.at('exchange');
     const step = this.step + 1;
     if (this.guard.skips(step)) {
       this.passOver(place);
       this.metrics?.write(step, { ...this.consumed(), skippedSamples: this.skippedSamples });
+      this.steps?.write(step, 0);
       return true;
     }
     this.telemetry.start();
@@ -232,11 +242,13 @@ class Training {
       stepper.prefetch(data, rowsOf(curriculum.at(step)));
     }
     this.openAhead(place.phase);
-    let gradients = await stepper.gradients(data, rowsOf(place), dir !== undefined);
+    pulse?.at('gradients');
+    let gradients = await stepper.gradients(data, rowsOf(place), dir !== undefined, onExchange);
     let verdict = this.guard.judge({ step, loss: gradients.loss, gradientNorm: gradients.norm });
     this.report(verdict.events);
     while (verdict.kind === 'retry') {
-      gradients = await stepper.gradients(data, rowsOf(place), dir !== undefined);
+      pulse?.at('gradients');
+      gradients = await stepper.gradients(data, rowsOf(place), dir !== undefined, onExchange);
       verdict = this.guard.judge({ step, loss: gradients.loss, gradientNorm: gradients.norm });
       this.report(verdict.events);
     }
@@ -255,13 +267,17 @@ class Training {
       this.event('skipped-batch', { step, why: verdict.why });
       this.passOver(place);
     } else {
+      pulse?.at('update');
       clip = stepper.update(gradients, place.learningRate, gradientClip);
       this.loss = gradients.loss;
       this.step = step;
     }
     const timing = this.telemetry.finish(place, step, gradients);
     this.interval.stepTaken(timing.secondsPerStep);
+    pulse?.took(step, timing.secondsPerStep, stepper.busySeconds, stepper.ownShards);
+    this.steps?.write(step, timing.secondsPerStep, gradients.loss);
     const validates = validate && validateEverySteps > 0 && step % validateEverySteps === 0 && step < curriculum.steps;
+    if (validates) pulse?.at('validating');
     this.metrics?.write(step, {
       ...this.consumed(),
       phase: curriculum.phases.length > 1 ? place.phase.index : undefined,
@@ -278,6 +294,7 @@ class Training {
       ...this.telemetry.parameterNorms(step),
       validationLoss: validates && this.isFirst ? validate() : undefined,
     });
+    pulse?.at('between steps');
     progress.update(step, `loss ${gradients.loss.toFixed(3)}, ${Math.round(timing.tokensPerSecond)} tokens/s`);
     return true;
   }
@@ -340,6 +357,7 @@ class Training {
     if (this.step !== phase.startStep + phase.steps) return;
     // Measured before it is saved: a run that goes on from there never comes past this point again.
     if (onPhaseEnd) {
+      this.options.pulse?.at('validating');
       const facts = this.isFirst ? await onPhaseEnd(phase) : {};
       this.event('phase-end', { step: this.step, phase: phase.name, ...facts });
       this.group.barrier();
@@ -365,6 +383,7 @@ class Training {
   private async save(phaseEnd = false): Promise<void> {
     const { writer, options } = this;
     if (!writer || (this.saved === this.step && !phaseEnd)) return;
+    options.pulse?.at('saving');
     this.metrics?.flush();
     const { backend, compute } = options.model.engine;
     const place = options.curriculum.at(this.step);
@@ -383,6 +402,7 @@ class Training {
       guard: { guard: this.guard.state(), telemetry: this.telemetry.state() },
     });
     this.saved = this.step;
+    options.pulse?.at('between steps');
   }
 
   /** Looks at triggers, requests and the time of the next save, and does what any rank was asked for. */

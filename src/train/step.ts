@@ -67,6 +67,8 @@ export class Stepper {
   readonly optimizer: Optimizer;
   readonly group: Group;
   readonly shards: number;
+  /** Seconds in which this rank computed its shards of the last step, data included, without waiting for other ranks. */
+  busySeconds = 0;
   private readonly sum: GradientSum;
 
   /** `optimizer` owns the range that parallel/layout.ts gives this rank. */
@@ -83,14 +85,28 @@ export class Stepper {
     }
   }
 
+  /** Shards of a step that this rank computes. */
+  get ownShards(): number {
+    return this.sum.mine.to - this.sum.mine.from;
+  }
+
   /** Tells `data` which rows the next step of this rank reads. */
   prefetch(data: TrainingData, rows: StepRows): void {
     for (const { first, count } of this.pieces(rows)) data.prefetch?.(first, count);
   }
 
-  /** Computes the gradient of a step: each rank is left with the sum over all shards of the range it owns. */
-  async gradients(data: TrainingData, rows: StepRows, measureShards = false): Promise<Gradients> {
+  /**
+   * Computes the gradient of a step: each rank is left with the sum over all shards of the range it owns. `onExchange` is
+   * called when its own shards are done.
+   */
+  async gradients(
+    data: TrainingData,
+    rows: StepRows,
+    measureShards = false,
+    onExchange?: () => void,
+  ): Promise<Gradients> {
     const { sum, model } = this;
+    const started = performance.now();
     sum.begin(measureShards);
     const reports: ShardReport[] = [];
     for (let shard = sum.mine.from; shard < sum.mine.to; shard++) {
@@ -98,6 +114,8 @@ export class Stepper {
       reports.push(await this.shard(data, rows, shard));
       sum.endShard();
     }
+    this.busySeconds = (performance.now() - started) / 1000;
+    onExchange?.();
     sum.finish();
     model.onBucket = undefined;
     return this.exchange(reports);

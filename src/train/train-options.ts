@@ -10,6 +10,7 @@ import type { Retention } from './checkpoint-state.ts';
 import type { RunControl } from './control.ts';
 import type { Curriculum, Phase } from './curriculum.ts';
 import type { GuardRecipe } from './guard.ts';
+import type { Pulse } from './pulse.ts';
 import type { TrainingData } from './step.ts';
 
 export interface TrainOptions {
@@ -45,6 +46,10 @@ export interface TrainOptions {
   readonly onPhaseEnd?: (phase: Phase) => Promise<Readonly<Record<string, Json>>>;
   /** The ranks that train together; default: this process alone. */
   readonly group?: Group;
+  /** Told where this rank is, as it goes on. */
+  readonly pulse?: Pulse;
+  /** What started this attempt; goes into attempt.json. */
+  readonly startedBy?: string;
 }
 
 export interface Saving {
