@@ -85,6 +85,10 @@ const verbs: Readonly<Record<string, Verb>> = {
     brief: 'a recipe as the argument list of Megatron-LM',
     load: async () => (await import('./commands/render.ts')).command,
   },
+  vet: {
+    brief: 'measure and judge the nodes of a job',
+    load: async () => (await import('./commands/vet.ts')).command,
+  },
   doctor: {
     brief: 'what this machine can do, and what is missing',
     load: async () => (await import('./commands/doctor.ts')).command,
@@ -186,7 +190,7 @@ EXAMPLE
 EXIT CODES
   0 finished   1 a bug of ours   2 a mistake in the input
   74 another rank was lost   75 saved and paused: run again to go on
-  3 score: some lines have an error   4 trace: something changed since   5 robots check --exit-code: refused
+  3 score: some lines have an error   4 trace: something changed since   5 robots check --exit-code: refused   6 vet: a node is sick
   130, 140, 143 ended by a signal
 `;
 }

@@ -128,6 +128,9 @@ export { releaseModel, type ReleaseOptions } from './release/export.ts';
 // cluster: launches elsewhere
 export { argumentsText, type MegatronArgument, megatronArguments, type MegatronLaunch } from './cluster/megatron.ts';
 export type { MegatronPhase } from './cluster/megatron-layout.ts';
+export { judge, type Judgement, type NodeVerdict, type Verdict } from './cluster/vetting/judge.ts';
+export type { NodeReport } from './cluster/vetting/measurements.ts';
+export { vetNodes, type VetNodesOptions, type VetResult } from './cluster/vetting/vet-nodes.ts';
 
 // commands: what the verbs do
 export { openRun, type OpenRunOptions, Run, type StageName } from './commands/run-folder.ts';

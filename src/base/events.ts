@@ -17,7 +17,7 @@ export function appendEvent(path: string, event: string, fields: Readonly<Record
 }
 
 /** True where the last byte of a file is no line end. */
-function endsInMidLine(path: string): boolean {
+export function endsInMidLine(path: string): boolean {
   if (!existsSync(path)) return false;
   const file = openSync(path, 'r');
   try {

@@ -1,0 +1,91 @@
+// What is remembered of every node: one line per judgement, and how a node stands by all of them.
+//
+// Faults come and go: a node may measure clean for half an hour and still be sick. So one clean judgement acquits nobody, and
+// suspicions of single passes add up. Of two nodes that could not be told apart, the healthy one is cleared by
+// meeting others: such suspicions count once per partner.
+//
+// Does not: judge measurements (judge.ts). The file has one writer, the controller of a campaign.
+import { appendFileSync, mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { z } from 'zod';
+import { endsInMidLine, readLines } from '../../base/events.ts';
+import type { NodeVerdict } from './judge.ts';
+import type { VetSettings } from './settings.ts';
+
+const entrySchema = z.object({
+  time: z.iso.datetime(),
+  node: z.string(),
+  /** Of the campaign; absent where a person vetted. */
+  link: z.string().optional(),
+  /** `pardoned`: a person says that it is well again, and what came before counts no more. */
+  verdict: z.enum(['sick', 'clean', 'unvalidated', 'pardoned']),
+  why: z.string(),
+  suspicions: z.array(z.object({ probe: z.string(), line: z.string(), with: z.string().optional() })),
+});
+
+/** A line of the history. */
+export type HistoryEntry = z.infer<typeof entrySchema>;
+
+/** Lines of the file, oldest first; lines that are none of ours are left out and counted. */
+export function readHistory(path: string): { readonly entries: HistoryEntry[]; readonly bad: number } {
+  const lines = readLines<unknown>(path);
+  const entries = lines.flatMap((line) => {
+    const parsed = entrySchema.safeParse(line);
+    return parsed.success ? [parsed.data] : [];
+  });
+  return { entries, bad: lines.length - entries.length };
+}
+
+export function appendHistory(path: string, entries: readonly HistoryEntry[]): void {
+  mkdirSync(dirname(path), { recursive: true });
+  // In one write, so that a kill tears at most the last line, and readers pass over that one.
+  const end = endsInMidLine(path) ? '\n' : '';
+  appendFileSync(path, end + entries.map((entry) => `${JSON.stringify(entry)}\n`).join(''));
+}
+
+export function entriesOf(verdicts: readonly NodeVerdict[], time: Date, link?: string): HistoryEntry[] {
+  return verdicts.map(({ node, verdict, why, suspicions }) => ({
+    time: time.toISOString(),
+    node,
+    ...(link === undefined ? {} : { link }),
+    verdict,
+    why,
+    suspicions: suspicions.map((one) => ({ ...one })),
+  }));
+}
+
+/** Why a node stands convicted by its history (the newest judgement included); undefined where it does not. */
+export function standing(
+  node: string,
+  entries: readonly HistoryEntry[],
+  now: Date,
+  memory: VetSettings['memory'],
+): string | undefined {
+  const since = now.getTime() - memory.days * 86_400_000;
+  const own = entries.filter((entry) => entry.node === node && Date.parse(entry.time) >= since);
+  const pardoned = own.findLastIndex(({ verdict }) => verdict === 'pardoned');
+  // Judgements that could not tell count neither way, unless something was suspected in them.
+  const told = own
+    .slice(pardoned + 1)
+    .filter(({ verdict, suspicions }) => verdict !== 'unvalidated' || suspicions.length > 0);
+  const clean = told.length - 1 - told.findLastIndex(speaksAgainst);
+  if (clean >= memory.acquittedBy || clean === told.length) return undefined;
+  const sick = told.filter(({ verdict }) => verdict === 'sick');
+  const last = sick.at(-1);
+  if (last) return `sick in ${sick.length} of ${told.length} judgements, last on ${last.time}: ${last.why}`;
+  const suspected = told.filter(speaksAgainst);
+  const grounds = new Set(suspected.flatMap(groundsOf));
+  if (grounds.size < memory.suspicions) return undefined;
+  const line = suspected.at(-1)?.suspicions[0]?.line ?? '';
+  return `suspected in ${suspected.length} of ${told.length} judgements, last on ${suspected.at(-1)?.time}: ${line}`;
+}
+
+function speaksAgainst({ verdict, suspicions }: HistoryEntry): boolean {
+  return verdict === 'sick' || suspicions.length > 0;
+}
+
+/** What an entry counts for: itself, or the partners that may have been meant instead. */
+function groundsOf(entry: HistoryEntry): string[] {
+  const own = entry.suspicions.some((one) => one.with === undefined);
+  return own ? [entry.time] : entry.suspicions.map((one) => `with ${one.with}`);
+}
