@@ -122,7 +122,9 @@ async function runVerb(
   command: Command<CommandContext> | RouteMap<CommandContext>,
   args: readonly string[],
 ): Promise<number> {
-  const { buildApplication, buildRouteMap, ExitCode, run, text_en } = await import('@stricli/core');
+  const { buildApplication, buildRouteMap, ExitCode, run, text_en, UnexpectedPositionalError } = await import(
+    '@stricli/core'
+  );
   const application = buildApplication(buildRouteMap({ routes: { [name]: command }, docs: { brief: 'belay' } }), {
     name: 'belay',
     scanner: { caseStyle: 'allow-kebab-for-camel', allowArgumentEscapeSequence: true },
@@ -133,6 +135,13 @@ async function runVerb(
         ...text_en,
         exceptionWhileRunningCommand: (error) => errorMessage(error),
         exceptionWhileParsingArguments: function (error, ansiColor) {
+          // A verb with verbs of its own and a usual one takes a wrong name for an argument of that.
+          if ('getAllEntries' in command && error instanceof UnexpectedPositionalError) {
+            const known = command.getAllEntries().map((entry) => entry.name['convert-camel-to-kebab']);
+            const near = closest(error.input, known);
+            const what = `belay ${name} has no verb "${error.input}"${near ? `; did you mean "${near}"?` : ''}`;
+            return errorMessage(new UserError(what, { expected: known.join(', '), next: `belay ${name} --help` }));
+          }
           const what = text_en.exceptionWhileParsingArguments.call(this, error, ansiColor);
           return `belay ${name}: ${what}\n  next:     belay ${name} --help`;
         },

@@ -8,6 +8,7 @@
 import { existsSync, lstatSync, readdirSync, statSync } from 'node:fs';
 import { dirname, isAbsolute, join, relative, resolve, sep, win32 } from 'node:path';
 import { z } from 'zod';
+import { schemaProblems } from './schema.ts';
 import { writeJsonAtomic } from './atomic.ts';
 import { UserError } from './errors.ts';
 import { hashFile, hashJson } from './hashing.ts';
@@ -105,7 +106,7 @@ export function readManifest(dir: string): Manifest {
   const parsed = manifestSchema.safeParse(readJson(path, 'manifest'));
   if (!parsed.success) {
     throw new UserError(`the manifest ${path} is damaged`, {
-      found: z.prettifyError(parsed.error),
+      found: schemaProblems(parsed.error),
       next: `remove ${dir} and run the stage again`,
     });
   }

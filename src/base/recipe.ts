@@ -9,7 +9,8 @@ import { existsSync } from 'node:fs';
 import { extname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
-import { closest, UserError } from './errors.ts';
+import { schemaProblems } from './schema.ts';
+import { UserError } from './errors.ts';
 import { readJson } from './json.ts';
 import { packageRoot } from './version.ts';
 
@@ -490,9 +491,8 @@ export function parseRecipe(value: unknown, where: string): Recipe {
     checkShapes(recipe, where);
     return recipe;
   }
-  const lines = parsed.error.issues.flatMap((issue) => describeIssue(issue));
   throw new UserError(`the recipe ${where} is not valid`, {
-    found: lines.join('\n            '),
+    found: schemaProblems(parsed.error, recipeSchema),
     next: 'the keys and their defaults are in docs/recipes.md',
   });
 }
@@ -668,35 +668,4 @@ function checkPhases(pretrain: PretrainRecipe, where: string): void {
       );
     }
   }
-}
-
-function describeIssue(issue: z.core.$ZodIssue): string[] {
-  const at = issue.path.join('.') || '(top)';
-  if (issue.code === 'unrecognized_keys') {
-    const known = keysAt(recipeSchema, issue.path);
-    return issue.keys.map((key) => {
-      const near = closest(key, known);
-      return `unknown key "${key}" in ${at}${near ? `; did you mean "${near}"?` : ''} valid keys: ${known.join(', ')}`;
-    });
-  }
-  return [`${at}: ${issue.message}`];
-}
-
-/** The keys of the object schema at a path, looking through defaults, nullables and unions. */
-function keysAt(schema: z.core.$ZodType, path: readonly PropertyKey[]): string[] {
-  const definition = (schema as unknown as { readonly _zod: { readonly def: Record<string, unknown> } })._zod.def;
-  if (definition['type'] === 'object') {
-    const shape = definition['shape'] as Record<string, z.core.$ZodType>;
-    const [key, ...rest] = path;
-    if (key === undefined) return Object.keys(shape);
-    const child = shape[String(key)];
-    return child ? keysAt(child, rest) : [];
-  }
-  if (definition['type'] === 'union') {
-    return [...new Set((definition['options'] as z.core.$ZodType[]).flatMap((option) => keysAt(option, path)))];
-  }
-  if (definition['type'] === 'array') return keysAt(definition['element'] as z.core.$ZodType, path.slice(1));
-  if (definition['type'] === 'record') return keysAt(definition['valueType'] as z.core.$ZodType, path.slice(1));
-  const inner = definition['innerType'];
-  return inner ? keysAt(inner as z.core.$ZodType, path) : [];
 }

@@ -3,8 +3,9 @@
 // Does not: train; data/fasttext/ does.
 import { buildCommand } from '@stricli/core';
 import { z } from 'zod';
+import { schemaProblems } from '../base/schema.ts';
 import { UserError } from '../base/errors.ts';
-import { readJsonl } from '../base/jsonl.ts';
+import { readJsonlLines } from '../base/jsonl.ts';
 import { terminalLog } from '../base/progress.ts';
 import { evaluateClassifier, HoldOut, type LabelScore } from '../data/fasttext/evaluate.ts';
 import { modelOf } from '../data/fasttext/model.ts';
@@ -59,7 +60,9 @@ EXAMPLE
   async func({ out, holdOut: share, json, ...given }, ...files) {
     const parsed = trainSettings.safeParse(given);
     if (!parsed.success)
-      throw new UserError('the settings of the classifier are not right', { found: z.prettifyError(parsed.error) });
+      throw new UserError('the settings of the classifier are not right', {
+        found: schemaProblems(parsed.error, trainSettings),
+      });
     const settings = parsed.data;
     const log = terminalLog({ quiet: json });
     const trainer = new ClassifierTrainer(settings);
@@ -72,10 +75,14 @@ EXAMPLE
     };
     const reading = log.progress('reading', 0, 'lines');
     for (const path of files) {
-      for await (const value of readJsonl(path, (bad) => reject(bad.path, bad.line, bad.reason))) {
-        const line = labelled.safeParse(value);
-        if (!line.success) {
-          reject(path, undefined, 'expected text, and a label without white space');
+      for await (const item of readJsonlLines(path)) {
+        if ('mark' in item) {
+          reject(path, undefined, `damaged at byte ${item.offset}: ${item.reason}`);
+          continue;
+        }
+        const line = labelled.safeParse(item.value);
+        if (item.bad !== undefined || !line.success) {
+          reject(path, item.line, item.bad ?? 'expected text, and a label without white space');
           continue;
         }
         if (holdOut.takes(line.data.label)) held.push(line.data);

@@ -18,6 +18,7 @@ import { optOutName } from '../data/line/line.ts';
 import { isPartOf } from '../data/look-up.ts';
 import { RobotsSnapshot } from '../data/robots-snapshot.ts';
 import { isCorpusStep, type Step } from '../data/step.ts';
+import { domainOf } from '../data/steps/opt-out.ts';
 import { makeStep } from '../data/steps.ts';
 import { checkpointFolders, stepOf } from '../train/checkpoint-folder.ts';
 import { runLine } from './line.ts';
@@ -61,7 +62,7 @@ function stepsWith(recipe: Recipe, domains: readonly string[], snapshot: string 
   // Nobody was asked before: only what is said now counts.
   const old = first?.step === optOutName ? first : { step: optOutName, agents: [] };
   const known = (old['domains'] ?? []) as readonly string[];
-  const added = domains.map((domain) => domain.toLowerCase()).filter((domain) => !known.includes(domain));
+  const added = domains.map(domainOf).filter((domain) => !known.includes(domain));
   const step = {
     ...old,
     ...(known.length + added.length > 0 ? { domains: [...known, ...added] } : {}),

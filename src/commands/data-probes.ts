@@ -3,7 +3,7 @@
 // Does not: make them; data/probes/ does.
 import { join } from 'node:path';
 import { buildCommand } from '@stricli/core';
-import { z } from 'zod';
+import { schemaProblems } from '../base/schema.ts';
 import { UserError } from '../base/errors.ts';
 import { terminalLog } from '../base/progress.ts';
 import { buildProbes, probesName } from '../data/probes/build.ts';
@@ -52,7 +52,9 @@ EXAMPLE
   async func({ out, texts = [], set = [], seed }) {
     const settings = probeSettingsSchema.safeParse(settingsOf(set));
     if (!settings.success) {
-      throw new UserError('the settings of the probes are not right', { found: z.prettifyError(settings.error) });
+      throw new UserError('the settings of the probes are not right', {
+        found: schemaProblems(settings.error, probeSettingsSchema),
+      });
     }
     const log = terminalLog();
     const { manifest } = await buildProbes({ dir: out, settings: settings.data, seed, texts, log });

@@ -44,7 +44,10 @@ test('import, and the step that asks the snapshot', async () => {
   writeFileSync(at('hosts.jsonl'), lines([{ host: 'a.example', body: 'User-agent: *\nDisallow: /' }, { status: 1 }]));
   const made = await runCli(['robots', 'import', '--store', at('store'), '--date', '2025-01-31', at('hosts.jsonl')]);
   assert.equal(made.code, 0, made.stderr);
-  assert.match(made.stderr, /2025-01-31: 1 hosts \(1 with status 200\); 0 records of hosts seen before, 1 unreadable/);
+  assert.match(
+    made.stderr,
+    /2025-01-31: hosts: 1 \(1 with status 200\); records of hosts seen before: 0, unreadable: 1/,
+  );
   const set = ['--set', `snapshot=${at('store')}`, '--set', 'agents=["GPTBot"]', '--removed', at('removed.jsonl')];
   const input = lines([
     { text: 'one', url: 'https://a.example/1' },

@@ -9,6 +9,7 @@ import { UserError } from '../base/errors.ts';
 import { terminalLog } from '../base/progress.ts';
 import { apertusAgents } from '../base/recipe.ts';
 import { type RobotsMode, RobotsPolicy, robotsModes } from '../data/robots-policy.ts';
+import { hostOf } from '../data/robots-snapshot.ts';
 import { documentFiles, type Loss, optOutLosses, rankDomains } from '../data/robots-statistics.ts';
 import { importRobots } from '../data/robots-store.ts';
 import { wholeNumber } from './flags.ts';
@@ -78,7 +79,9 @@ Example:
     let refusals = 0;
     let first = true;
     if (json) await print('[');
+    let strange = 0;
     for await (const url of addresses(urls)) {
+      if (hostOf(url) === undefined) strange++;
       const refused = new Set(policy.refusedAgents(url, agents));
       refusals += refused.size;
       for (const agent of agents) {
@@ -89,6 +92,7 @@ Example:
       }
     }
     if (json) await print(first ? ']\n' : '\n]\n');
+    if (strange > 0) terminalLog().line(`no addresses, so a robots.txt says nothing about them: ${strange}`);
     if (exitCode && refusals > 0) process.exitCode = refusedExitCode;
   },
 });
@@ -122,8 +126,8 @@ Example:
     for (const file of files) if (!existsSync(file)) throw new UserError(`there is no file ${file}`);
     const { dir, facts, repeated, unreadable } = await importRobots({ store, date, files });
     const statuses = Object.entries(facts.statuses).map(([status, count]) => `${count} with status ${status}`);
-    const more = `${repeated} records of hosts seen before, ${unreadable} unreadable`;
-    terminalLog().line(`${dir}: ${facts.hosts} hosts (${statuses.join(', ') || 'none'}); ${more}`);
+    const more = `records of hosts seen before: ${repeated}, unreadable: ${unreadable}`;
+    terminalLog().line(`${dir}: hosts: ${facts.hosts} (${statuses.join(', ')}); ${more}`);
   },
 });
 

@@ -189,7 +189,7 @@ async function makeShards(
     },
     onTask: () => progress.update(++done),
   });
-  progress.finish(`${plan.shards.length} shards, ${count} tasks were run`);
+  progress.finish(`shards: ${plan.shards.length}, tasks run: ${count}`);
   return folder;
 }
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -65,7 +65,26 @@ test('the newest snapshot up to a date, or a named one', async () => {
   await assert.rejects(asOf(store, '2022-01-01'), UserError);
   await assert.rejects(asOf(join(dir, 'nowhere'), null), UserError);
   await assert.rejects(importRobots({ store, date: '2025-01-01', files: [] }), UserError);
-  await assert.rejects(importRobots({ store, date: 'yesterday', files: [] }), UserError);
+  for (const date of ['yesterday', '2025-02-30']) {
+    await assert.rejects(
+      importRobots({ store, date, files: [jsonl('dated.jsonl', [{ host: 'a.example' }])] }),
+      /YYYY-MM-DD/,
+    );
+  }
+});
+
+test('a file without a record of any host is refused, not taken for hosts that say nothing', async () => {
+  const raw = join(dir, 'robots.txt');
+  writeFileSync(raw, 'User-agent: *\nDisallow: /\n');
+  for (const file of [raw, jsonl('empty.jsonl', [])]) {
+    await assert.rejects(
+      openRobots(file, null, () => {}),
+      /no robots.txt of any host/,
+    );
+    const store = join(dir, 'nobody');
+    await assert.rejects(importRobots({ store, date: '2025-01-31', files: [file] }), /no robots.txt of any host/);
+    assert.equal(existsSync(join(store, '2025-01-31')), false);
+  }
 });
 
 test('of a host the latest record counts; what cannot be read is counted', async () => {

@@ -199,7 +199,7 @@ export async function openRobots(
 ): Promise<RobotsSource> {
   if (kindOf(path) === 'folder') {
     const stored = await StoredRobots.open(snapshotFolder(path, date));
-    say(`robots.txt as of ${stored.facts.date}: ${stored.facts.hosts} hosts`);
+    say(`robots.txt as of ${stored.facts.date}, hosts: ${stored.facts.hosts}`);
     return stored;
   }
   const snapshot = new RobotsSnapshot();
@@ -208,8 +208,17 @@ export async function openRobots(
     if (record) snapshot.add(`https://${record.host}/robots.txt`, record.date ?? '', record.status, bodyOf(record));
     else bad++;
   }
-  say(`robots.txt of ${basename(path)}: ${snapshot.numHosts} hosts${bad > 0 ? `, ${bad} records are unreadable` : ''}`);
+  if (snapshot.numHosts === 0) throw noHosts(path, bad);
+  say(`robots.txt of ${basename(path)}, hosts: ${snapshot.numHosts}${bad > 0 ? `, unreadable records: ${bad}` : ''}`);
   return snapshot;
+}
+
+function noHosts(path: string, unreadable: number): UserError {
+  return new UserError(`${path} has no robots.txt of any host`, {
+    found: unreadable > 0 ? `unreadable records: ${unreadable}` : 'no record',
+    expected: 'JSON lines {"host", "status", "body"}, or a WARC file with robots.txt records',
+    next: 'a robots.txt alone does not say whose it is: put it into the body of a line (docs/robots.md)',
+  });
 }
 
 /** Records of a WARC or JSON-lines file; undefined for one that cannot be read. */
@@ -275,7 +284,7 @@ export interface ImportedRobots {
 /** Makes the snapshot of a date from files that others fetched. Of several records of a host the latest counts. */
 export async function importRobots(options: ImportRobotsOptions): Promise<ImportedRobots> {
   const { store, date, files, runCharacters = 1 << 27 } = options;
-  if (!datePattern.test(date) || Number.isNaN(Date.parse(date))) {
+  if (!z.iso.date().safeParse(date).success) {
     throw new UserError('a snapshot is named by its date', { found: date, expected: 'YYYY-MM-DD' });
   }
   const dir = join(store, date);
@@ -307,6 +316,10 @@ export async function importRobots(options: ImportRobotsOptions): Promise<Import
       characters += 100 + record.host.length + (record.body ?? record.base64 ?? '').length;
       if (characters >= runCharacters) await flush();
     }
+  }
+  if (pending.length === 0 && runs.length === 0) {
+    rmSync(aside, { recursive: true });
+    throw noHosts(files.join(', '), unreadable);
   }
   await flush();
 

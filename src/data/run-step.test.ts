@@ -49,6 +49,31 @@ test('a line keeps what else it holds, and gets only what the step changed', asy
   assert.deepEqual(counts, { read: 5, kept: 1, removed: 4 });
 });
 
+test('fields may have the names and codes that data clean reads', async () => {
+  const seen: string[] = [];
+  const step: StepOf = {
+    name: 'look',
+    run(document) {
+      seen.push(`${document.url} ${document.language} ${document.licence} ${document.source}`);
+      return { keep: document };
+    },
+  };
+  const given = [
+    { text: 'a', lang: 'de-CH', license: 'https://creativecommons.org/licenses/by/4.0/' },
+    { text: 'b', language: 'fr', licence: 'MIT', lang: 'de', source: 's' },
+    { text: 'c', metadata: { lang: 'gsw', license: 'MIT', url: 'https://a.example/' } },
+    { text: 'd', lang: 7 },
+  ];
+  const { kept } = await run(step, given.map((line) => JSON.stringify(line)).join('\n'));
+  assert.deepEqual(seen, [
+    'undefined deu CC-BY-4.0 lines',
+    'undefined fra MIT s',
+    'https://a.example/ gsw MIT lines',
+    'undefined und unknown lines',
+  ]);
+  assert.deepEqual(kept, given, 'what the step did not change stays as it was written');
+});
+
 test('a step that needs all documents sees the input as its corpus', async () => {
   // Drops what is shorter than the longest.
   const step: CorpusStep = {

@@ -11,6 +11,8 @@ import { join } from 'node:path';
 import type { Document } from '../base/document.ts';
 import type { Json } from '../base/json.ts';
 import { JsonlWriter, readJsonl, readJsonlLines } from '../base/jsonl.ts';
+import { languageOfTag } from './language-codes.ts';
+import { licenceOf } from './licences.ts';
 import { type CorpusStep, isCorpusStep, type SignedShard, type Step, type StepOf } from './step.ts';
 
 /** A line of the input: a document some of whose fields may be missing, and whatever else its owner put there. */
@@ -112,12 +114,24 @@ function isSection(value: unknown, length: number): boolean {
   return 0 <= (start as number) && (start as number) <= (end as number) && (end as number) <= length;
 }
 
-const defaults = { language: 'und', source: 'lines', licence: 'unknown' };
-
-function documentOf({ number, line }: Read): Document {
-  const given = Object.entries(line ?? {}).filter(([, value]) => value !== null);
-  const document = { id: `line-${number}`, ...defaults, ...Object.fromEntries(given) } as Document;
-  return typeof document.id === 'string' ? document : { ...document, id: String(document.id) };
+/** The document of a line, with the names and codes that `data clean` reads (readers/documents.ts). */
+function documentOf({ number, line = {} }: Read): Document {
+  const given = Object.fromEntries(Object.entries(line).filter(([, value]) => value !== null));
+  const metadata = isObject(given['metadata']) ? given['metadata'] : {};
+  const either = (...keys: readonly string[]): string | undefined => {
+    const values = keys.flatMap((key) => [given[key], metadata[key]]);
+    return values.find((value): value is string => typeof value === 'string' && value !== '');
+  };
+  const url = either('url');
+  return {
+    ...given,
+    id: String(given['id'] ?? `line-${number}`),
+    text: given['text'] as string,
+    ...(url === undefined ? {} : { url }),
+    language: languageOfTag(either('language', 'lang')),
+    source: either('source') ?? 'lines',
+    licence: licenceOf(either('licence', 'license')),
+  };
 }
 
 /** The line with what the step changed; fields that the line did not have are added only where the step set them. */

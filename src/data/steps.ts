@@ -1,7 +1,7 @@
 // The steps there are, by name: what a recipe, `belay data step` and a task of the pipeline choose from.
 //
 // Does not: hold the code of a step; each is a file in steps/.
-import { z } from 'zod';
+import { schemaProblems } from '../base/schema.ts';
 import { closest, UserError } from '../base/errors.ts';
 import type { StepContext, StepDefinition, StepOf } from './step.ts';
 import { definition as blockList } from './steps/block-list.ts';
@@ -73,7 +73,7 @@ export function stepSettings(name: string, settings: unknown): unknown {
   const parsed = stepDefinition(name).settings.safeParse(settings);
   if (parsed.success) return parsed.data;
   throw new UserError(`the settings of the step ${name} are not right`, {
-    found: z.prettifyError(parsed.error),
+    found: schemaProblems(parsed.error, stepDefinition(name).settings),
     next: `docs/steps.md lists them`,
   });
 }

@@ -5,6 +5,7 @@
 //
 // Does not: hold weights.
 import { z } from 'zod';
+import { schemaProblems } from '../base/schema.ts';
 import { UserError } from '../base/errors.ts';
 import type { ModelRecipe } from '../base/recipe.ts';
 
@@ -67,7 +68,7 @@ export function fromHfConfig(value: unknown, where: string): ModelConfig {
   const parsed = hfSchema.safeParse(value);
   if (!parsed.success) {
     throw new UserError(`${where} does not describe an Apertus model that belay can run`, {
-      found: z.prettifyError(parsed.error),
+      found: schemaProblems(parsed.error),
       expected:
         'model_type "apertus" with xielu (or silu or relu2), QK-norm, pre-norm, untied embeddings and no biases',
     });

@@ -8,6 +8,7 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
+import { schemaProblems } from '../base/schema.ts';
 import { writeJsonAtomic } from '../base/atomic.ts';
 import { UserError } from '../base/errors.ts';
 import { readJson } from '../base/json.ts';
@@ -170,7 +171,7 @@ function openWeights(dir: string): SafetensorsFile[] {
     throw new UserError(`${dir} holds no weights`, { expected: `${single}, or ${index} with its shards` });
   }
   const parsed = indexSchema.safeParse(readJson(path, 'index'));
-  if (!parsed.success) throw new UserError(`${path} is not a weight index`, { found: z.prettifyError(parsed.error) });
+  if (!parsed.success) throw new UserError(`${path} is not a weight index`, { found: schemaProblems(parsed.error) });
   const names = [...new Set(Object.values(parsed.data.weight_map))].sort();
   for (const name of names) {
     // Shard names come from a file: they must stay inside the folder.

@@ -30,6 +30,16 @@ function dropsMostToxic({ step, settings }: TrainingContent['processing']['steps
   });
 }
 
+/** Whether a planned `toxicity` drops anything by itself; without a threshold it notes scores, for `top-share`. */
+function hasThreshold({ settings }: TrainingContent['processing']['steps'][number]): boolean {
+  const languages = Object.values((settings['byLanguage'] ?? {}) as Record<string, { readonly threshold?: unknown }>);
+  return (
+    typeof settings['threshold'] === 'number' ||
+    typeof settings['preset'] === 'string' ||
+    languages.some(({ threshold }) => typeof threshold === 'number')
+  );
+}
+
 /** The whole summary as Markdown. */
 export function dataSummary(content: TrainingContent): string {
   const { general, sources, crawling, statements } = content;
@@ -196,11 +206,28 @@ ${table(['domain', 'documents kept', 'bytes kept'], rows)}`;
 
 function optOuts({ processing: { steps, dropped } }: TrainingContent): string {
   const step = steps.find((each) => each.step === 'opt-out');
-  const agents = (step?.settings['agents'] ?? []) as readonly string[];
-  if (agents.length === 0) return 'No agents were named, so no opt-out was looked for.';
-  const gone = dropped.filter((each) => each.step === 'opt-out');
-  const sum = (key: 'documents' | 'bytes'): string => whole(gone.reduce((total, each) => total + each[key], 0));
-  return `A page is left out when the robots.txt of its host refuses any of these agents: ${agents.map((agent) => `\`${agent}\``).join(', ')}. ${sum('documents')} documents of ${sum('bytes')} bytes were left out for that.`;
+  if (!step) return 'No opt-out was looked for.';
+  const left = (reason: string): string => {
+    const gone = dropped.filter((each) => each.step === 'opt-out' && each.reason === reason);
+    const sum = (key: 'documents' | 'bytes'): string => whole(gone.reduce((total, each) => total + each[key], 0));
+    return `Left out for that: ${sum('documents')} documents of ${sum('bytes')} bytes.`;
+  };
+  const agents = (step.settings['agents'] ?? []) as readonly string[];
+  const domains = (step.settings['domains'] ?? []) as readonly string[];
+  const lines = [
+    agents.length === 0
+      ? 'No agents were named, so no robots.txt was asked.'
+      : `A page is left out when the robots.txt of its host refuses any of these agents: ${agents.map((agent) => `\`${agent}\``).join(', ')}. ${left('opt-out')}`,
+    ...(step.settings['unreachable'] === 'drop'
+      ? [`Pages of hosts whose robots.txt could not be reached are left out too. ${left('robots-unreachable')}`]
+      : []),
+    ...(domains.length > 0
+      ? [
+          `The owners of ${whole(domains.length)} ${domains.length === 1 ? 'domain' : 'domains'} asked in another way not to be used. ${left('opt-out-request')}`,
+        ]
+      : []),
+  ];
+  return lines.join('\n\n');
 }
 
 function illegal({ statements, processing: { steps, dropped } }: TrainingContent): string {
@@ -210,7 +237,7 @@ function illegal({ statements, processing: { steps, dropped } }: TrainingContent
     const words = isTop
       ? 'the documents of a language that classifiers find most toxic are dropped'
       : unlawfulSteps[step];
-    if (words === undefined) return [];
+    if (words === undefined || (step === 'toxicity' && !hasThreshold(planned))) return [];
     const documents = dropped
       .filter((each) => each.step === step && (!isTop || each.reason === 'in-top-share'))
       .reduce((sum, each) => sum + each.documents, 0);

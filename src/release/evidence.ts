@@ -6,6 +6,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { schemaProblems } from '../base/schema.ts';
 import { UserError } from '../base/errors.ts';
 import { readJson } from '../base/json.ts';
 import { type Funnel, funnelName, readLedger } from '../base/ledger.ts';
@@ -135,6 +136,6 @@ function readEvidence<T>(dir: string | undefined, name: string, schema: z.ZodTyp
   const path = join(dir, name);
   if (!existsSync(path)) throw new UserError(`${dir} holds no ${name}`, { next: 'run its stage again' });
   const parsed = schema.safeParse(readJson(path));
-  if (!parsed.success) throw new UserError(`${path} cannot be quoted`, { found: z.prettifyError(parsed.error) });
+  if (!parsed.success) throw new UserError(`${path} cannot be quoted`, { found: schemaProblems(parsed.error) });
   return parsed.data;
 }

@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import type { Json } from '../base/json.ts';
 import { JsonlWriter } from '../base/jsonl.ts';
 import { writeJsonAtomic } from '../base/atomic.ts';
 import { FunnelCounter, funnelName, type LedgerRow } from '../base/ledger.ts';
@@ -124,7 +125,7 @@ test('sources stand under the heading that the recipe gives; what it does not sa
     /\| The large set \(large\) \| 97 \| 11 640 \| 97 \| 9 700 \| 2 425 \|\n\| 4 smaller ones \| 4 \|/,
   );
   assert.match(text, /### Sources without a heading[\s\S]*\| mystery \| 3 \|/);
-  assert.match(text, /1 documents of 120 bytes were left out for that/);
+  assert.match(text, /refuses any of these agents: `GPTBot`. Left out for that: 1 documents of 120 bytes\./);
   assert.match(text, /`block-list`: .*: 0 documents/);
   assert.match(text, /Whether the provider signed the Code of Practice is not stated/);
   assert.doesNotMatch(text, /undefined|NaN|null|\[object/);
@@ -146,6 +147,38 @@ test('what a share of toxicity took counts as removal of illegal content, what o
   };
   assert.match(summaryWith(rules), /`top-share`: the documents .* most toxic are dropped: 41 documents/);
   assert.match(summaryWith(rules.slice(0, 1)), /No step of the cleaning line looked for illegal content/);
+});
+
+test('what owners asked for is told apart from what robots.txt refuses, and from nothing being looked for', () => {
+  const content = contentOf([row(1)]);
+  const dropped = [
+    { step: 'opt-out', reason: 'opt-out', documents: 5, bytes: 50, tokens: null },
+    { step: 'opt-out', reason: 'opt-out-request', documents: 2, bytes: 20, tokens: null },
+    { step: 'opt-out', reason: 'robots-unreachable', documents: 3, bytes: 30, tokens: null },
+  ];
+  const summaryWith = (settings?: Record<string, Json>): string => {
+    const steps = settings ? [{ step: 'opt-out', settings }] : [];
+    return dataSummary({ ...content, processing: { ...content.processing, steps, dropped } });
+  };
+  const whole = summaryWith({ agents: ['GPTBot'], domains: ['a.example', 'b.example'], unreachable: 'drop' });
+  assert.match(whole, /`GPTBot`\. Left out for that: 5 documents of 50 bytes/);
+  assert.match(whole, /owners of 2 domains asked .*: 2 documents of 20 bytes/);
+  assert.match(whole, /could not be reached .*: 3 documents of 30 bytes/);
+  const asked = summaryWith({ agents: [], domains: ['a.example'] });
+  assert.match(asked, /no robots.txt was asked[\s\S]*owners of 1 domain asked/);
+  assert.doesNotMatch(asked, /No opt-out was looked for/);
+  assert.match(summaryWith(), /No opt-out was looked for/);
+});
+
+test('toxicity that only scores is not said to drop', () => {
+  const content = contentOf([row(1)]);
+  const summaryWith = (settings: Record<string, Json>): string =>
+    dataSummary({ ...content, processing: { ...content.processing, steps: [{ step: 'toxicity', settings }] } });
+  const scores = { threshold: null, byLanguage: {}, preset: null };
+  assert.match(summaryWith(scores), /No step of the cleaning line looked for illegal content/);
+  for (const more of [{ threshold: 0.9 }, { preset: 'apertus' }, { byLanguage: { deu: { threshold: 0.5 } } }]) {
+    assert.match(summaryWith({ ...scores, ...more }), /`toxicity`: documents .* are dropped: 0 documents/);
+  }
 });
 
 test('without tokens, sources and addresses the summary says so', () => {

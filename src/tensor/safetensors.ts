@@ -7,6 +7,7 @@
 // Does not: know models; model/hf-folder.ts does.
 import { closeSync, fstatSync, fsyncSync, openSync, readSync, renameSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { schemaProblems } from '../base/schema.ts';
 import { syncFolder } from '../base/atomic.ts';
 import { z } from 'zod';
 import { UserError } from '../base/errors.ts';
@@ -150,7 +151,7 @@ function readHeader(path: string, file: number): Header {
   const tensors = new Map<string, TensorInfo>();
   for (const [name, value] of Object.entries(entries)) {
     const parsed = tensorSchema.safeParse(value);
-    if (!parsed.success) return refuse(`${name}: ${z.prettifyError(parsed.error)}`, 'dtype, shape and data_offsets');
+    if (!parsed.success) return refuse(`${name}: ${schemaProblems(parsed.error)}`, 'dtype, shape and data_offsets');
     const { dtype, shape, data_offsets } = parsed.data;
     const [from, to] = data_offsets;
     const width = Object.hasOwn(bytesOf, dtype) ? bytesOf[dtype] : undefined;
@@ -187,9 +188,7 @@ function parseHeader(text: string, refuse: (found: string, expected: string) => 
     return refuse(`a header that is not JSON (${errorText(cause)})`, 'a JSON header');
   }
   const parsed = headerSchema.safeParse(value);
-  return parsed.success
-    ? parsed.data
-    : refuse(`a header with ${z.prettifyError(parsed.error)}`, 'an object of tensors');
+  return parsed.success ? parsed.data : refuse(`a header with ${schemaProblems(parsed.error)}`, 'an object of tensors');
 }
 
 /** A float16 bit pattern as a number. */

@@ -2,6 +2,7 @@
 //
 // Does not: cut text, or know added tokens beyond their ids.
 import { z } from 'zod';
+import { schemaProblems } from '../base/schema.ts';
 import { UserError } from '../base/errors.ts';
 import { alphabetToBytes } from './byte-level.ts';
 import { TokenTable } from './token-table.ts';
@@ -40,7 +41,7 @@ export function bpeModelOf(description: unknown, added: ReadonlyMap<number, stri
   const parsed = modelSchema.safeParse(description);
   if (!parsed.success) {
     throw new UserError(`${where} has a model that belay does not run`, {
-      found: z.prettifyError(parsed.error),
+      found: schemaProblems(parsed.error),
       expected: 'BPE with a vocabulary and merges, no dropout, prefix or suffix of words',
     });
   }

@@ -12,6 +12,7 @@ import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { toUSVString } from 'node:util';
 import { z } from 'zod';
+import { schemaProblems } from '../base/schema.ts';
 import { UserError } from '../base/errors.ts';
 import { readJson } from '../base/json.ts';
 import { type NativeModule, nativeLibrary } from '../base/native.ts';
@@ -98,7 +99,7 @@ export class Tokenizer {
     if (!parsed.success) {
       const [field] = parsed.error.issues[0]?.path ?? [];
       throw new UserError(`${where} is not a tokenizer that belay can run`, {
-        found: z.prettifyError(parsed.error),
+        found: schemaProblems(parsed.error),
         expected: notRun[String(field)] ?? 'a tokenizer.json as Hugging Face tokenizers writes it',
       });
     }

@@ -4,6 +4,7 @@
 //
 // Does not: check the order of roles; the template does.
 import { z } from 'zod';
+import { schemaProblems } from '../base/schema.ts';
 import { UserError } from '../base/errors.ts';
 import type { Message } from './chat-format.ts';
 
@@ -54,7 +55,7 @@ export function messagesFrom(value: unknown, where: string): readonly Message[] 
   const parsed = Array.isArray(value) ? messageList.safeParse(value) : request.safeParse(value);
   if (!parsed.success) {
     throw new UserError(`${where} holds no conversation`, {
-      found: z.prettifyError(parsed.error),
+      found: schemaProblems(parsed.error),
       expected: '[{"role": "user", "content": "..."}, ...], or an object with such "messages"',
     });
   }
@@ -66,7 +67,7 @@ export function toolsFrom(value: unknown, where: string): readonly unknown[] {
   const parsed = toolList.safeParse(value);
   if (!parsed.success) {
     throw new UserError(`${where} holds no tools`, {
-      found: z.prettifyError(parsed.error),
+      found: schemaProblems(parsed.error),
       expected: '[{"name": "...", "description": "...", "parameters": {...}}, ...], bare or as {"function": {...}}',
     });
   }

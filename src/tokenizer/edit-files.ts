@@ -7,6 +7,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { schemaProblems } from '../base/schema.ts';
 import { writeJsonAtomic } from '../base/atomic.ts';
 import { UserError } from '../base/errors.ts';
 import { readJson } from '../base/json.ts';
@@ -25,7 +26,7 @@ function readTokenizer(dir: string): TokenizerContent {
   const parsed = fileSchema.safeParse(readJson(path, 'tokenizer'));
   if (parsed.success) return parsed.data;
   throw new UserError(`${path} cannot be changed`, {
-    found: z.prettifyError(parsed.error),
+    found: schemaProblems(parsed.error),
     expected: 'a tokenizer.json with added_tokens and a vocabulary',
   });
 }

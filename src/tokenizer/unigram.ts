@@ -8,6 +8,7 @@
 //
 // Does not: decode, sample or train; the tokenizer of models that belay trains is bpe.ts.
 import { z } from 'zod';
+import { schemaProblems } from '../base/schema.ts';
 import { UserError } from '../base/errors.ts';
 import { readJson } from '../base/json.ts';
 import { tokenizerFile } from './bpe.ts';
@@ -110,7 +111,7 @@ export class UnigramTokenizer {
     const parsed = fileSchema.safeParse(content);
     if (!parsed.success) {
       throw new UserError(`${where} is not a Unigram tokenizer that belay can run`, {
-        found: z.prettifyError(parsed.error),
+        found: schemaProblems(parsed.error),
         expected: 'Unigram with Metaspace, as XLM-R has it',
       });
     }

@@ -8,6 +8,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
+import { schemaProblems } from '../base/schema.ts';
 import { UserError } from '../base/errors.ts';
 import { hashFile } from '../base/hashing.ts';
 import { errorText, readJson } from '../base/json.ts';
@@ -101,7 +102,7 @@ export function readState(folder: string, checks: (path: string) => boolean): Ch
       next: 'go on with the version that wrote it, or move the folder away to begin again',
     });
   const parsed = checkpointStateSchema.safeParse(value);
-  if (!parsed.success) return z.prettifyError(parsed.error);
+  if (!parsed.success) return schemaProblems(parsed.error);
   try {
     for (const { path, sha256, bytes } of parsed.data.files.filter((file) => checks(file.path))) {
       const found = hashFile(join(folder, path));

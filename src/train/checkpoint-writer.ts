@@ -8,7 +8,7 @@
 // Does not: decide when to save (interval.ts, loop.ts).
 import { dirname } from 'node:path';
 import type { Worker } from 'node:worker_threads';
-import { z } from 'zod';
+import { schemaProblems } from '../base/schema.ts';
 import { UserError } from '../base/errors.ts';
 import { startThread } from '../base/thread.ts';
 import type { ParameterSet } from '../tensor/parameters.ts';
@@ -85,7 +85,7 @@ export class CheckpointWriter {
   async save(state: NewCheckpointState): Promise<{ readonly stallSeconds: number }> {
     const started = performance.now();
     const parsed = newStateSchema.safeParse(state);
-    if (!parsed.success) throw new Error(`checkpoint: ${z.prettifyError(parsed.error)}`);
+    if (!parsed.success) throw new Error(`checkpoint: ${schemaProblems(parsed.error)}`);
     if (this.closed) throw new Error('checkpoint: the writer is closed');
     await this.flush();
     this.options.attempt.assertCurrent();

@@ -11,6 +11,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { schemaProblems } from '../../base/schema.ts';
 import { UserError } from '../../base/errors.ts';
 import { hashFile } from '../../base/hashing.ts';
 import { readJson } from '../../base/json.ts';
@@ -110,7 +111,7 @@ function readHeadsFile(dir: string): z.output<typeof headsSchema> {
     });
   }
   const parsed = headsSchema.safeParse(readJson(path, 'heads'));
-  if (!parsed.success) throw new UserError(`${path} describes no heads`, { found: z.prettifyError(parsed.error) });
+  if (!parsed.success) throw new UserError(`${path} describes no heads`, { found: schemaProblems(parsed.error) });
   return parsed.data;
 }
 

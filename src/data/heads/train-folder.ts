@@ -7,9 +7,9 @@
 //
 // Does not: ship data or weights. Apertus: PleIAs ToxicCommons (a text is toxic if any of its five axes is above 0) and SWSR
 // SexComments for Chinese; FineWeb2-HQ: instructions, question and answer texts and books as good, web texts as the rest.
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { z } from 'zod';
+import { schemaProblems } from '../../base/schema.ts';
 import { beginFolder, commitFolder, writeJsonAtomic } from '../../base/atomic.ts';
 import { UserError } from '../../base/errors.ts';
 import { hashFile } from '../../base/hashing.ts';
@@ -100,7 +100,9 @@ export async function trainHeads(options: TrainHeadsOptions): Promise<HeadsFile>
   const { kind, files, out, seed, log } = options;
   const parsed = headSettings[kind].safeParse(options.settings ?? {});
   if (!parsed.success) {
-    throw new UserError('the settings of the head are not right', { found: z.prettifyError(parsed.error) });
+    throw new UserError('the settings of the head are not right', {
+      found: schemaProblems(parsed.error, headSettings[kind]),
+    });
   }
   const settings = parsed.data;
   for (const path of files) if (!existsSync(path)) throw new UserError(`there is no file ${path}`);
@@ -144,9 +146,10 @@ export async function trainHeads(options: TrainHeadsOptions): Promise<HeadsFile>
     );
   }
   if (Object.keys(reports).length === 0) {
+    rmSync(aside, { recursive: true });
     throw new UserError('no language has enough lines of both classes', {
       found: JSON.stringify({ ...skipped, rejected }),
-      expected: `at least ${fewest} lines with label 0 and ${fewest} with label 1`,
+      expected: `at least ${fewest} lines with label 0 (or false) and ${fewest} with label 1 (or true)`,
     });
   }
   const made: HeadsFile = {

@@ -103,7 +103,7 @@ function openPrompts(chosen: Settings, log: Log): Prompts {
     const shortest = options.ngram + (options.withoutLast ? 1 : 0);
     const short = all.slice(first).filter((prompt) => prompt.length < shortest).length;
     const lost = short > 0 ? `, ${short} of them shorter than ${shortest} tokens and never found` : '';
-    log.line(`${name}: ${all.length - first} prompts of ${title}${lost}`);
+    log.line(`${name}: prompts of ${title}: ${all.length - first}${lost}`);
     return { name: title, first };
   });
   const arrays = buildIndex(all, options);

@@ -97,6 +97,26 @@ test('without any robots.txt the step says what it needs', async () => {
   await assert.rejects(stepOf({ snapshot: join(dir, 'nowhere') }), UserError);
 });
 
+test('owners who said no in another way are named as people write domains', async () => {
+  const names = [
+    'https://Fra.example/',
+    'http://two.example:8080',
+    '*.three.example',
+    '.four.example',
+    'bücher.example.',
+  ];
+  const step = await stepOf({ snapshot: list, domains: names });
+  for (const host of ['fra.example', 'www.fra.example:81', 'two.example', 'a.three.example', 'four.example']) {
+    assert.match(await verdict(step, `https://${host}/x`), /^opt-out-request: /, host);
+  }
+  assert.equal(await verdict(step, 'https://www.bücher.example/x'), 'opt-out-request: xn--bcher-kva.example');
+  assert.equal(await verdict(step, 'https://www.fra.example./x'), 'opt-out-request: fra.example');
+  assert.equal(await verdict(step, 'https://xfra.example/x'), 'keep');
+  for (const wrong of ['https://a.example/blog', 'two words', '', 'https://', 'me@a.example', 'a.example?q']) {
+    await assert.rejects(stepOf({ snapshot: list, domains: [wrong || ' '] }), /names a domain/, wrong);
+  }
+});
+
 test('files forgotten for others are read again, with the same answer', async () => {
   const many = Array.from({ length: 400 }, (_, i) => ({
     host: `h${i}.example`,

@@ -39,7 +39,7 @@ const maxHeld = 64 * 2 ** 20;
 /** The step. Documents without an address are kept: nobody can have opted out for them. */
 export function optOutStep(options: OptOutOptions): Step {
   const { source, agents, mode, unreachable, domains = [], onUnasked } = options;
-  const asked = new Set(domains.map((domain) => domain.toLowerCase()));
+  const asked = new Set(domains.map(domainOf));
   // By host, the longest unused first.
   const policies = new Map<string, HeldPolicy>();
   let held = 0;
@@ -87,9 +87,28 @@ export function optOutStep(options: OptOutOptions): Step {
   };
 }
 
+/**
+ * A domain as addresses have it: lower case, international names in their ASCII form. Of `https://a.example/` it is the host.
+ * A UserError where the words name no domain, or only a part of a site, which is not all that would go.
+ */
+export function domainOf(words: string): string {
+  const trimmed = words.trim().replace(/^\*?\.(?=.)/, '');
+  const address = /^[a-z][a-z0-9+.-]*:\/\//i.test(trimmed) ? trimmed : `https://${trimmed}`;
+  const url = URL.canParse(address) ? new URL(address) : undefined;
+  const name = url?.hostname.replace(/\.$/, '') ?? '';
+  if (url && name !== '' && /^\/?$/.test(url.pathname) && url.search === '' && url.hash === '' && url.username === '') {
+    return name;
+  }
+  throw new UserError('an opt-out names a domain', {
+    found: JSON.stringify(words),
+    expected: 'a name such as example.org, which stands for the hosts below it too',
+    ...(name !== '' && url?.username === '' ? { next: `for all of it: ${name}` } : {}),
+  });
+}
+
 /** The domain of the set that a host is, or is below of. */
 function domainIn(host: string, domains: ReadonlySet<string>): string | undefined {
-  let name = host.replace(/:\d+$/, '');
+  let name = host.replace(/:\d+$/, '').replace(/\.$/, '');
   for (;;) {
     if (domains.has(name)) return name;
     const dot = name.indexOf('.');

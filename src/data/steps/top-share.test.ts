@@ -55,6 +55,17 @@ test('the step drops or keeps what numpy counts above its threshold', async () =
   }
 });
 
+test('a score that no document has is said, since a rule about it does nothing', async () => {
+  const lines: string[] = [];
+  const documents = [scored(undefined, 0), scored(undefined, 1)];
+  const { verdicts } = await runCorpusStep(
+    made({ note: 'toxicty.score', top: 'keep' }, lines),
+    cutIntoShards(documents, [1]),
+  );
+  assert.ok(verdicts.every((verdict) => 'keep' in verdict));
+  assert.deepEqual(lines, ['top-share: no document has the score toxicty.score: nothing falls to this rule']);
+});
+
 test('each language has a threshold of its own, whatever the shards, the parts and the memory', async () => {
   const language = fc.constantFrom('deu', 'fra', 'a label that is longer than eight bytes', 'another long label');
   const document = fc.record({

@@ -242,6 +242,10 @@ export function topShare(options: z.output<typeof settings>, log: Log): CorpusSt
         const where = `${name}: ${languageText(language)}: ${rules[rule]?.note}`;
         log.line(`${where} > ${threshold} of ${scored} documents${from}`);
       }
+      for (const [rule, { note }] of rules.entries()) {
+        if (thresholds[rule]?.size === 0)
+          log.line(`${name}: no document has the score ${note}: nothing falls to this rule`);
+      }
       for (const [number, shard] of shards.entries()) {
         const words: number[] = [];
         forEachSign(shard, signBytes, (view, at, index) => {
