@@ -82,15 +82,20 @@ export async function buildSource(options: BuildSourceOptions): Promise<StageRes
     });
   }
   const { kind } = source;
-  const files = hashes(listFiles(source.paths, fileNames[kind]));
-  if (files.length === 0) {
+  const listed = listFiles(source.paths, fileNames[kind]);
+  const strange = listed.find(({ path }) => !fileNames[kind].test(path));
+  if (listed.length === 0 || strange) {
     const endings = { warc: '.warc or .wet', jsonl: '.jsonl', parquet: '.parquet', text: '.txt or .md' }[kind];
-    throw new UserError(`the recipe's source has no ${kind} files`, {
-      found: source.paths.length === 0 ? 'no paths' : source.paths.join(', '),
-      expected: `files or folders with files ending in ${endings}${kind === 'parquet' ? '' : ', perhaps with .gz or .zst'}`,
-      next: 'set data.source.paths in the recipe',
-    });
+    throw new UserError(
+      strange ? `the source names a file of another kind` : `the recipe's source has no ${kind} files`,
+      {
+        found: strange?.path ?? (source.paths.length === 0 ? 'no paths' : source.paths.join(', ')),
+        expected: `files or folders with files ending in ${endings}${kind === 'parquet' ? '' : ', perhaps with .gz or .zst'}`,
+        next: strange ? 'set data.source.kind, or rename the file' : 'set data.source.paths in the recipe',
+      },
+    );
   }
+  const files = hashes(listed);
   return runStage({
     ...stage,
     recipe: { source: { ...source, paths: [] }, files: files.map(({ sha256 }) => sha256) } as unknown as Json,

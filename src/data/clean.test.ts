@@ -303,6 +303,10 @@ test('foreign files: WARC with damage and odd records, opt-outs after their page
   ]);
   const nothing = recipe({ source: { kind: 'warc', paths: [join(dir, 'nowhere')] } });
   await assert.rejects(buildSource({ dir: join(dir, 'x'), recipe: nothing, log: silentLog }), /does not exist/);
+  // A file that is named says what it is by its name; taken for another kind, its robots.txt records would be missed.
+  writeFileSync(join(dir, 'named.jsonl'), '{"text":"a"}\n');
+  const other = recipe({ source: { kind: 'warc', paths: [join(dir, 'named.jsonl')] } });
+  await assert.rejects(buildSource({ dir: join(dir, 'x'), recipe: other, log: silentLog }), /a file of another kind/);
 });
 
 /** Cleans JSON-lines files given by name and content. */
