@@ -182,7 +182,8 @@ const crcTable = Int32Array.from({ length: 256 }, (_, byte) => {
 });
 
 /** CRC-32 of RFC 1952; zlib has it from Node 20.15 on. */
-const crc32 = (zlib as { crc32?: (bytes: Uint8Array, start: number) => number }).crc32 ?? slowCrc32;
+export const crc32: (bytes: Uint8Array, start: number) => number =
+  (zlib as { crc32?: (bytes: Uint8Array, start: number) => number }).crc32 ?? slowCrc32;
 
 function slowCrc32(bytes: Uint8Array, start: number): number {
   let crc = ~start;
