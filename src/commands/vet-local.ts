@@ -20,6 +20,7 @@ import { availableParallelism, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import type { Pass, Work, WorkProbe } from '../cluster/vetting/measurements.ts';
+import { quantile } from '../cluster/vetting/statistics.ts';
 import { errorText } from '../base/json.ts';
 import { version } from '../base/version.ts';
 import { selectedBackend } from '../tensor/backend-select.ts';
@@ -198,25 +199,36 @@ async function onFile<T>(dir: string, use: (file: number) => Promise<T>): Promis
   }
 }
 
-/** Cores that other processes of this node want while this one rests, and which of them wants most. */
-async function foreignLoad(milliseconds = 400): Promise<NonNullable<Pass['load']>> {
-  const before = threadTimes();
-  const start = performance.now();
-  await setTimeout(milliseconds);
-  const after = threadTimes();
-  const elapsed = (performance.now() - start) * 1e6;
-  const wanted = new Map<string, number>();
-  let cores = 0;
-  for (const [thread, { time, name }] of after) {
-    const earlier = before.get(thread);
-    if (earlier === undefined) continue;
-    // More than one core is what no thread can want: a number that was used again.
-    const share = Math.min(1, Math.max(0, time - earlier.time) / elapsed);
-    cores += share;
-    wanted.set(name, (wanted.get(name) ?? 0) + share);
+/**
+ * Cores that other processes of this node want while this one rests, and which of them wants most: the median of some
+ * intervals, so that what starts or ends meanwhile is left out, and a thread's long wait that is counted when it ends.
+ */
+async function foreignLoad(intervals = 5, milliseconds = 100): Promise<NonNullable<Pass['load']>> {
+  const totals: number[] = [];
+  const named = new Map<string, number[]>();
+  let before = threadTimes();
+  for (let i = 0; i < intervals; i++) {
+    const start = performance.now();
+    await setTimeout(milliseconds);
+    const after = threadTimes();
+    const elapsed = (performance.now() - start) * 1e6;
+    let total = 0;
+    for (const [thread, { time, name }] of after) {
+      const earlier = before.get(thread);
+      if (earlier === undefined) continue;
+      // No thread can want more than a core; one that seems to is another with the number of an older one.
+      const share = Math.min(1, Math.max(0, time - earlier.time) / elapsed);
+      total += share;
+      const own = named.get(name) ?? new Array<number>(intervals).fill(0);
+      own[i] = (own[i] as number) + share;
+      named.set(name, own);
+    }
+    totals.push(total);
+    before = after;
   }
-  const most = [...wanted].sort((a, b) => b[1] - a[1])[0];
-  return { cores, most: most === undefined || most[1] < 0.01 ? 'nothing' : most[0] };
+  const wants = [...named].map(([name, shares]) => ({ name, cores: quantile(shares, 0.5) }));
+  const [most] = wants.sort((a, b) => b.cores - a.cores);
+  return { cores: quantile(totals, 0.5), most: most === undefined || most.cores < 0.01 ? 'nothing' : most.name };
 }
 
 /**

@@ -51,11 +51,19 @@ export function measureNetwork(group: Group, { nodes, seed, pass, without }: Net
   return result;
 }
 
-/** Milliseconds of exchanges in both directions at once. */
+/**
+ * Milliseconds from sending so many bytes until a word comes back. Both ends ask in turn, so each direction is timed by who
+ * sends in it, and neither begins before the other is through.
+ */
 function exchange(group: Group, peer: number, tag: number, length: number): number[] {
-  const mine = new Uint8Array(length);
-  const theirs = new Uint8Array(length);
-  return timed(() => group.wait([group.receive(peer, tag, theirs), group.send(peer, tag, mine)]));
+  const bulk = new Uint8Array(length);
+  const word = new Uint8Array(8);
+  const ask = (): void => group.wait([group.receive(peer, tag, word), group.send(peer, tag, bulk)]);
+  const answer = (): void => {
+    group.wait([group.receive(peer, tag, bulk)]);
+    group.wait([group.send(peer, tag, word)]);
+  };
+  return timed(ask, { before: group.rank < peer ? [] : [answer], after: group.rank < peer ? [answer] : [] });
 }
 
 function collectives(group: Group): Pass['collectives'] {
@@ -65,21 +73,28 @@ function collectives(group: Group): Pass['collectives'] {
     for (let i = 0; i < into.length; i++) into[i] = (into[i] as number) + (from[i] as number);
   };
   const word = new Uint8Array(64);
+  const together = { before: [() => group.barrier()], after: [] };
   return {
-    allGather: timed(() => group.allGather(word), group),
-    allReduce: timed(() => allReduce(group, data, add), group),
+    allGather: timed(() => group.allGather(word), together),
+    allReduce: timed(() => allReduce(group, data, add), together),
   };
 }
 
-/** With a group, all begin together each time. */
-function timed(once: () => void, group?: Group): number[] {
+interface Around {
+  readonly before: readonly (() => void)[];
+  readonly after: readonly (() => void)[];
+}
+
+/** Samples of `once`; what is done around it is not timed. */
+function timed(once: () => void, { before, after }: Around): number[] {
   const samples: number[] = [];
   for (let i = 0; i <= exchanges; i++) {
     rest();
-    group?.barrier();
+    for (const step of before) step();
     const start = performance.now();
     once();
     if (i > 0) samples.push(performance.now() - start);
+    for (const step of after) step();
   }
   return samples;
 }

@@ -73,11 +73,12 @@ export function standing(
   const sick = told.filter(({ verdict }) => verdict === 'sick');
   const last = sick.at(-1);
   if (last) return `sick in ${sick.length} of ${told.length} judgements, last on ${last.time}: ${last.why}`;
-  const suspected = told.filter(speaksAgainst);
+  // Sooner or later everything is suspected of something: only what comes back soon counts.
+  const suspected = told.slice(-memory.among).filter(speaksAgainst);
   const grounds = new Set(suspected.flatMap(groundsOf));
   if (grounds.size < memory.suspicions) return undefined;
   const line = suspected.at(-1)?.suspicions[0]?.line ?? '';
-  return `suspected in ${suspected.length} of ${told.length} judgements, last on ${suspected.at(-1)?.time}: ${line}`;
+  return `suspected in ${suspected.length} of ${Math.min(told.length, memory.among)} judgements, last on ${suspected.at(-1)?.time}: ${line}`;
 }
 
 function speaksAgainst({ verdict, suspicions }: HistoryEntry): boolean {

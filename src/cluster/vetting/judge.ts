@@ -198,14 +198,14 @@ class Court {
     const rows = this.measured(probe, ({ pass }) => pass.pairs.length > 0);
     if (!rows) return;
     const passes = new Map(rows.map(({ node, pass }) => [node, pass]));
-    const times = new Map<string, { nodes: [string, string]; samples: number[] }>();
+    // Each end timed what it sent: two lists of samples per pair.
+    const times = new Map<string, { readonly nodes: [string, string]; readonly lists: number[][] }>();
     for (const { node, pass } of rows) {
       for (const pair of pass.pairs) {
         const nodes: [string, string] = node < pair.peer ? [node, pair.peer] : [pair.peer, node];
         const known = times.get(nodes.join(' '));
-        // Both ends timed the same exchanges; what the quicker of them saw was not waiting for a core.
-        if (known) known.samples = known.samples.map((value, i) => Math.min(value, pair[probe][i] ?? value));
-        else times.set(nodes.join(' '), { nodes, samples: [...pair[probe]] });
+        if (known) known.lists.push(pair[probe]);
+        else times.set(nodes.join(' '), { nodes, lists: [pair[probe]] });
       }
     }
     const all = [...times.values()];
@@ -214,20 +214,21 @@ class Court {
       return;
     }
     // Two sick nodes of four are in all pairs but one: the usual is that of the quicker ones.
+    const lists = all.flatMap((pair) => pair.lists);
     const usual = quantile(
-      all.map(({ samples }) => quantile(samples, 0.5)),
+      lists.map((samples) => quantile(samples, 0.5)),
       quicker,
     );
     const { slower, collapse, floorMilliseconds: floor } = this.settings;
-    const collapsed = all.map(({ samples }) => shareAbove(samples, Math.max(usual * collapse, usual + floor)));
-    const usuallyCollapsed = quantile(collapsed, quicker);
-    const judged = all.map(({ nodes, samples }, i): JudgedPair => {
+    const limit = Math.max(usual * (1 + slower[probe]), usual + floor);
+    const collapsed = (samples: readonly number[]): number =>
+      shareAbove(samples, Math.max(usual * collapse, usual + floor));
+    const usuallyCollapsed = quantile(lists.map(collapsed), quicker);
+    const judged = all.map(({ nodes, lists: both }): JudgedPair => {
       const ends = nodes.flatMap((node) => passes.get(node) ?? []);
-      const slow = quantile(samples, 0) > Math.max(usual * (1 + slower[probe]), usual + floor);
-      return {
-        nodes,
-        slow: slow || this.isUnsteady(collapsed[i] as number, usuallyCollapsed, samples.length, ends),
-      };
+      const isSlow = (samples: readonly number[]): boolean =>
+        quantile(samples, 0) > limit || this.isUnsteady(collapsed(samples), usuallyCollapsed, samples.length, ends);
+      return { nodes, slow: both.some(isSlow) };
     });
     const { guilty, unexplained } = whoIsSlow(judged);
     const partners = (node: string): string =>
@@ -236,7 +237,7 @@ class Court {
         .map(({ nodes }) => (nodes[0] === node ? nodes[1] : nodes[0]))
         .join(', ');
     const accused = [...guilty].map((node): [string, string] => {
-      const own = all.filter(({ nodes }) => nodes.includes(node)).map(({ samples }) => quantile(samples, 0.5));
+      const own = all.filter(({ nodes }) => nodes.includes(node)).flatMap(({ lists: both }) => both.map((samples) => quantile(samples, 0.5)));
       return [node, `${probe} ${ms(Math.max(...own))} with ${partners(node)}, elsewhere ${ms(usual)}`];
     });
     this.accuse(probe, accused, rows.length);

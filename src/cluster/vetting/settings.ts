@@ -49,8 +49,9 @@ export const vetSettingsSchema = z.strictObject({
       days: share.default(14),
       /** A node that stands convicted is acquitted by so many clean judgements in a row. */
       acquittedBy: z.int().min(1).default(10),
-      /** Suspicions that convict without any judgement that did. */
+      /** So many suspicions among so many judgements convict as well. */
       suspicions: z.int().min(1).default(2),
+      among: z.int().min(1).default(8),
     })
     .prefault({}),
   /** No more than this share of the nodes is excluded, and one in any case. */

@@ -287,6 +287,8 @@ test('suspicions add up; those of a pair count once per partner', () => {
   const stands = (...list: HistoryEntry[]): boolean => standing('n1', list, day(9), memory) !== undefined;
   assert.equal(stands(entry(1, 'clean', own)), false);
   assert.equal(stands(entry(1, 'clean', own), entry(2, 'clean'), entry(3, 'clean'), entry(4, 'clean', own)), true);
+  const between = Array.from({ length: 7 }, () => entry(2, 'clean'));
+  assert.equal(stands(entry(1, 'clean', own), ...between, entry(3, 'clean', own)), false);
   assert.equal(stands(entry(1, 'clean', withA), entry(2, 'clean', withA), entry(3, 'clean', withA)), false);
   assert.equal(stands(entry(1, 'clean', withA), entry(2, 'clean', withB)), true);
 });
