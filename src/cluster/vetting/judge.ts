@@ -237,7 +237,9 @@ class Court {
         .map(({ nodes }) => (nodes[0] === node ? nodes[1] : nodes[0]))
         .join(', ');
     const accused = [...guilty].map((node): [string, string] => {
-      const own = all.filter(({ nodes }) => nodes.includes(node)).flatMap(({ lists: both }) => both.map((samples) => quantile(samples, 0.5)));
+      const own = all
+        .filter(({ nodes }) => nodes.includes(node))
+        .flatMap(({ lists: both }) => both.map((samples) => quantile(samples, 0.5)));
       return [node, `${probe} ${ms(Math.max(...own))} with ${partners(node)}, elsewhere ${ms(usual)}`];
     });
     this.accuse(probe, accused, rows.length);
