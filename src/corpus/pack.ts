@@ -195,6 +195,7 @@ async function packSplit(options: PackSplitOptions): Promise<Record<string, Pack
     allowSpecial: markers,
     last: EOS,
     workers,
+    loaded: tokenizer,
   });
   for await (const { item: document, ids } of encoded) {
     const group = groupFor(document, ids.length, groups);

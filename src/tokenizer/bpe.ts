@@ -28,15 +28,13 @@ import type { TokenTable } from './token-table.ts';
 
 export const tokenizerFileName = 'tokenizer.json';
 
+// `truncation` and `padding` of the file are for batches of its own model: texts are encoded whole, as transformers does too
+// unless it is asked.
 const fileSchema = z.looseObject({
-  truncation: z.null().optional(),
-  padding: z.null().optional(),
   added_tokens: z.array(addedTokenSchema).default([]),
   decoder: z.looseObject({ type: z.literal('ByteLevel') }).nullish(),
 });
 const notRun: Readonly<Record<string, string>> = {
-  truncation: 'no truncation: belay encodes all of a text',
-  padding: 'no padding: belay packs texts',
   decoder: 'the decoder ByteLevel',
 };
 

@@ -17,6 +17,8 @@ export interface EncodeTextsOptions extends EncodeOptions {
   readonly workers?: number | undefined;
   /** An id to put behind each text. */
   readonly last?: number;
+  /** The same tokenizer, where the caller has loaded it. */
+  readonly loaded?: Tokenizer;
   /** Units of text that are encoded here before threads start. */
   readonly unitsAlone?: number;
 }
@@ -59,9 +61,9 @@ export async function* encodeTexts<T>(
   textOf: (item: T) => string,
   options: EncodeTextsOptions = {},
 ): AsyncGenerator<{ readonly item: T; readonly ids: Int32Array }> {
+  const { loaded: here = Tokenizer.load(tokenizer), ...sent } = options;
   const { workers = cpus().length, unitsAlone = defaultUnitsAlone } = options;
-  const here = Tokenizer.load(tokenizer);
-  const threads = new EncodeThreads({ tokenizer, options }, workers);
+  const threads = new EncodeThreads({ tokenizer, options: sent }, workers);
   const waiting: { readonly items: readonly T[]; readonly answer: Promise<EncodedBatch> }[] = [];
   let unitsHere = 0;
   try {

@@ -308,8 +308,16 @@ test('what is not supported is refused by its name', () => {
   refuse({ model: { ...base.model, dropout: 0.1 } }, /model[\s\S]*dropout/);
   refuse({ model: { ...base.model, end_of_word_suffix: '</w>' } }, /end_of_word_suffix/);
   refuse({ model: { ...base.model, vocab: { a: 0 } } }, /no token for the byte/);
-  refuse({ truncation: { max_length: 8 } }, /truncation/);
-  refuse({ padding: { strategy: 'BatchLongest' } }, /padding/);
+  // Not applied, as in transformers.
+  const batch = {
+    truncation: { max_length: 2, strategy: 'LongestFirst', stride: 0 },
+    padding: { strategy: { Fixed: 9 } },
+  };
+  const text = 'no text is cut or filled';
+  assert.deepEqual(
+    new Tokenizer({ ...base, ...batch }, 'batch.json').encode(text),
+    new Tokenizer(base, 'base.json').encode(text),
+  );
   refuse({ decoder: { type: 'Metaspace' } }, /decoder/);
   refuse({ post_processor: { type: 'Other' } }, /post-processor[\s\S]*Other/);
   refuse({ added_tokens: [{ id: 5, content: '<s>', special: true }] }, /two ids/);
