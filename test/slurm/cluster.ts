@@ -61,36 +61,75 @@ export class Client {
   }
 }
 
+/** What a cluster has besides its nodes. */
+export interface ClusterOptions {
+  /** Pretended GPUs of each node. */
+  readonly gpus?: number;
+  /** slurmrestd, at the socket `restSocket`. */
+  readonly rest?: boolean;
+  /** slurmdbd with a database, for sacct. */
+  readonly accounts?: boolean;
+  /** Further lines of slurm.conf. */
+  readonly conf?: readonly string[];
+}
+
+/** Why a cluster cannot have these options here, undefined where it can. */
+export function whyNot({ rest, accounts }: ClusterOptions): string | undefined {
+  const programs = [...(rest ? ['slurmrestd'] : []), ...(accounts ? ['slurmdbd', 'mariadbd'] : [])];
+  const missing = programs.filter((program) => spawnSync('sh', ['-c', `command -v ${program}`]).status !== 0);
+  if (missing.length === 0) return undefined;
+  return `no ${missing.join(', ')} here (apt-get install slurmrestd slurm-wlm-jwt-plugin slurmdbd mariadb-server)`;
+}
+
 export class Cluster {
   /** Whether nodes have networks and processes of their own; else they are all on 127.0.0.1. */
   readonly hasNodes: boolean;
+  /** What has to stand before a command so that it runs on the controller's host. */
+  readonly prefix: readonly string[];
+  /** What its environment needs. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly restSocket: string;
   readonly #dir: string;
   readonly #script: ChildProcess;
+  readonly #answers: Client;
+  #commands = 0;
 
-  private constructor(dir: string, hasNodes: boolean, script: ChildProcess) {
+  private constructor(dir: string, hasNodes: boolean, script: ChildProcess, answers: Client) {
     this.#dir = dir;
     this.hasNodes = hasNodes;
     this.#script = script;
+    this.#answers = answers;
+    this.prefix = hasNodes ? ['nsenter', '-t', this.#firstOf('ctl'), '-n', '-u', '-m', '-i', '-p', '--'] : [];
+    this.env = { SLURM_CONF: join(dir, 'slurm.conf') };
+    this.restSocket = join(dir, 'rest', 'socket');
   }
 
   /** Starts nodes n1, n2, ... with their state in `dir`. */
-  static async start(dir: string, nodes: number, hasNodes: boolean): Promise<Cluster> {
+  static async start(dir: string, nodes: number, hasNodes: boolean, options: ClusterOptions = {}): Promise<Cluster> {
     mkdirSync(dir, { recursive: true });
+    const { gpus = 0, rest = false, accounts = false, conf = [] } = options;
     const script = spawn('bash', [join(slurmScripts, 'cluster.sh'), hasNodes ? 'nodes' : 'loopback', dir, `${nodes}`], {
       stdio: ['pipe', 'pipe', 'pipe'],
+      env: {
+        ...process.env,
+        GPUS: `${gpus}`,
+        REST: `${Number(rest)}`,
+        ACCOUNTS: `${Number(accounts)}`,
+        CONF: conf.join('\n'),
+      },
     });
-    const client = new Client(script);
-    if ((await client.saying(/^ready$/m)) === undefined) throw new Error(`no cluster came up:\n${client.said}`);
-    return new Cluster(dir, hasNodes, script);
+    const answers = new Client(script);
+    if ((await answers.saying(/^ready$/m)) === undefined) throw new Error(`no cluster came up:\n${answers.said}`);
+    return new Cluster(dir, hasNodes, script, answers);
   }
 
   /** Starts a command on the controller's host. */
   client(command: readonly string[], env: Readonly<Record<string, string>> = {}): Client {
-    const [file, ...args] = this.hasNodes ? this.#inside('ctl', command) : command;
+    const [file, ...args] = [...this.prefix, ...command];
     return new Client(
       spawn(file as string, args, {
         stdio: ['ignore', 'pipe', 'pipe'],
-        env: { ...process.env, ...env, SLURM_CONF: join(this.#dir, 'slurm.conf') },
+        env: { ...process.env, ...env, ...this.env },
       }),
     );
   }
@@ -105,12 +144,55 @@ export class Cluster {
 
   /** Pulls the network cable of a node. */
   async cut(node: string): Promise<void> {
-    await this.run('nsenter', '-t', this.#firstOf(node), '-n', 'ip', 'link', 'set', 'eth0', 'down');
+    await this.#tell('cut', node);
+  }
+
+  /** Puts the cable back. */
+  async mend(node: string): Promise<void> {
+    await this.#tell('mend', node);
+  }
+
+  /** Limits the speed at which a node sends; 0 for none. */
+  async throttle(node: string, kilobitsPerSecond: number): Promise<void> {
+    await this.#tell('throttle', node, `${kilobitsPerSecond}`);
   }
 
   /** Switches a node off. */
   async kill(node: string): Promise<void> {
-    await this.run('kill', '-KILL', this.#firstOf(node));
+    await this.#tell('kill', node);
+  }
+
+  /** Starts a node that was switched off. */
+  async boot(node: string): Promise<void> {
+    await this.#tell('boot', node);
+  }
+
+  /** Stops every process of a node; its kernel still answers. */
+  async freeze(node: string): Promise<void> {
+    await this.#tell('freeze', node);
+  }
+
+  /** Lets them go on. */
+  async thaw(node: string): Promise<void> {
+    await this.#tell('thaw', node);
+  }
+
+  /** Stops the daemon of a node; steps live on. */
+  async stopSlurmd(node: string): Promise<void> {
+    await this.#tell('slurmd-stop', node);
+  }
+
+  async startSlurmd(node: string): Promise<void> {
+    await this.#tell('slurmd-start', node);
+  }
+
+  /** Stops the controller's daemon; jobs live on. */
+  async stopController(): Promise<void> {
+    await this.#tell('ctld-stop');
+  }
+
+  async startController(): Promise<void> {
+    await this.#tell('ctld-start');
   }
 
   /** Ends everything. */
@@ -121,11 +203,15 @@ export class Cluster {
     await ended;
   }
 
-  #firstOf(host: string): string {
-    return readFileSync(join(this.#dir, `${host}.pid`), 'utf8').trim();
+  async #tell(...command: readonly string[]): Promise<void> {
+    const number = ++this.#commands;
+    this.#script.stdin?.write(`${command.join(' ')}\n`);
+    await this.#answers.saying(new RegExp(`^(done|failed) ${number}$`, 'm'));
+    if (new RegExp(`^done ${number}$`, 'm').test(this.#answers.said)) return;
+    throw new Error(`${command.join(' ')} failed:\n${readFileSync(join(this.#dir, 'log', 'commands'), 'utf8')}`);
   }
 
-  #inside(host: string, command: readonly string[]): string[] {
-    return ['nsenter', '-t', this.#firstOf(host), '-n', '-u', '-m', '-i', '-p', '--', ...command];
+  #firstOf(host: string): string {
+    return readFileSync(join(this.#dir, `${host}.pid`), 'utf8').trim();
   }
 }
