@@ -57,6 +57,7 @@ export interface ComputedStep {
   readonly step: number;
   readonly time: number;
   readonly seconds: number;
+  readonly tokens?: number;
   readonly loss?: number;
 }
 

@@ -16,7 +16,7 @@ const campaign = eventfulCampaign(join(scratch, 'campaign'));
 campaign.line('campaign/nodes.jsonl', { time: 1000, node: 'n4', link: '0001', verdict: 'sick', why: 'slow' });
 campaign.line('campaign/alerts.jsonl', {
   time: 1020,
-  kind: 'straggler',
+  event: 'straggler',
   state: 'firing',
   node: 'n4',
   step: 12,

@@ -163,9 +163,9 @@ export const indexTables = {
       ['fields', 'VARCHAR'],
     ],
     rows: ({ alerts }) =>
-      alerts.map(({ time, kind, state, node, step, ...fields }) => [
+      alerts.map(({ time, event, state, node, step, ...fields }) => [
         timeOf(time),
-        textOf(kind),
+        textOf(event),
         textOf(state),
         textOf(node),
         typeof step === 'number' ? step : null,

@@ -10,6 +10,7 @@ import { hashFile } from '../base/hashing.ts';
 import { enclosingArtefact } from '../base/manifest.ts';
 import { recipePart } from '../base/recipe.ts';
 import { runStage, type StageResult } from '../base/stage.ts';
+import { Heart } from '../cluster/health/heartbeat.ts';
 import type { Json } from '../base/json.ts';
 import { Apertus } from '../model/apertus.ts';
 import { parameterCount, trainingFlopsPerToken } from '../model/arithmetic.ts';
@@ -18,6 +19,7 @@ import { loadHfFolder, saveHfFolder } from '../model/hf-folder.ts';
 import type { Group } from '../parallel/group.ts';
 import { type Curriculum, curriculumOf, type Phase } from '../train/curriculum.ts';
 import { runFiles, train, type TrainResult } from '../train/loop.ts';
+import { type Pulse, pulsePlaces } from '../train/pulse.ts';
 import type { TrainingData } from '../train/step.ts';
 import type { PretrainRecipe } from '../base/recipe.ts';
 import { EOS } from '../tokenizer/special-tokens.ts';
@@ -126,12 +128,26 @@ function outsideData(recipe: PretrainRecipe): Record<string, string> {
   return Object.fromEntries(prefixes.map((prefix) => [`data:${prefix}`, hashFile(`${prefix}.idx`).sha256]));
 }
 
-/** The part of pretraining that every rank does. */
-export async function trainTogether(
-  run: Run,
-  group: Group,
-  onTheWay?: OnTheWay,
-): Promise<{ readonly model: Apertus; readonly result: TrainResult; readonly curriculum: Curriculum }> {
+interface Trained {
+  readonly model: Apertus;
+  readonly result: TrainResult;
+  readonly curriculum: Curriculum;
+}
+
+/** The part of pretraining that every rank does. In a campaign its heart beats meanwhile. */
+export async function trainTogether(run: Run, group: Group, onTheWay?: OnTheWay): Promise<Trained> {
+  const campaign = join(run.dir, 'campaign');
+  if (!existsSync(campaign)) return await trainHere(run, group, onTheWay);
+  const { rank, world } = group;
+  const heart = new Heart({ dir: join(campaign, 'health'), rank, world, places: pulsePlaces });
+  try {
+    return await trainHere(run, group, onTheWay, heart);
+  } finally {
+    await heart.end();
+  }
+}
+
+async function trainHere(run: Run, group: Group, onTheWay?: OnTheWay, pulse?: Pulse): Promise<Trained> {
   const recipe = recipePart(run.recipe, 'pretrain');
   const { model: sizes, seed } = run.recipe;
   const curriculum = curriculumOf(recipe, seed);
@@ -169,6 +185,7 @@ export async function trainTogether(
     validateEverySteps: recipe.validateEverySteps,
     ...(validate ? { validate: () => validate(model) } : {}),
     ...(onPhaseEnd ? { onPhaseEnd: (phase: Phase) => onPhaseEnd(model, phase) } : {}),
+    ...(pulse ? { pulse } : {}),
   });
   return { model, result, curriculum };
 }

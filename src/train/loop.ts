@@ -275,7 +275,7 @@ class Training {
     const timing = this.telemetry.finish(place, step, gradients);
     this.interval.stepTaken(timing.secondsPerStep);
     pulse?.took(step, timing.secondsPerStep, stepper.busySeconds, stepper.ownShards);
-    this.steps?.write(step, timing.secondsPerStep, gradients.loss);
+    this.steps?.write(step, timing.secondsPerStep, gradients);
     const validates = validate && validateEverySteps > 0 && step % validateEverySteps === 0 && step < curriculum.steps;
     if (validates) pulse?.at('validating');
     this.metrics?.write(step, {

@@ -16,6 +16,8 @@ export interface StepLine {
   readonly step: number;
   /** Unix seconds at the end of the step. */
   readonly time: number;
+  /** Tokens read; left out where its batch was passed over. */
+  readonly tokens?: number;
   /** What it took; 0 where its batch was passed over without computing. */
   readonly seconds: number;
   /** Before the update; left out where it is not finite. */
@@ -30,12 +32,13 @@ export class StepLog {
     this.file = openSync(join(attemptDir, stepLogName), 'a');
   }
 
-  write(step: number, seconds: number, loss?: number): void {
+  write(step: number, seconds: number, computed?: { readonly loss: number; readonly tokens: number }): void {
     const line: StepLine = {
       step,
       time: Date.now() / 1000,
       seconds: Math.round(seconds * 1e6) / 1e6,
-      ...(loss !== undefined && Number.isFinite(loss) ? { loss } : {}),
+      ...(computed ? { tokens: computed.tokens } : {}),
+      ...(computed && Number.isFinite(computed.loss) ? { loss: computed.loss } : {}),
     };
     const bytes = Buffer.from(`${JSON.stringify(line)}\n`);
     for (let at = 0; at < bytes.length; ) at += writeSync(this.file, bytes, at);
