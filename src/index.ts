@@ -129,6 +129,13 @@ export { releaseModel, type ReleaseOptions } from './release/export.ts';
 export { argumentsText, type MegatronArgument, megatronArguments, type MegatronLaunch } from './cluster/megatron.ts';
 export type { MegatronPhase } from './cluster/megatron-layout.ts';
 export { type Edf, edfProblems, edfProblemsHere, parseEdf, renderEdf, resolveEdf, siteEdf } from './cluster/edf.ts';
+export {
+  type ImageManifest,
+  type ImagePlan,
+  imageDifferences,
+  type ImageSpecInput,
+  planImage,
+} from './cluster/image.ts';
 export { checkPlacements, type Placement, placeAll, planStripes, type StripePlan } from './cluster/storage.ts';
 export { judge, type Judgement, type NodeVerdict, type Verdict } from './cluster/vetting/judge.ts';
 export type { NodeReport } from './cluster/vetting/measurements.ts';
