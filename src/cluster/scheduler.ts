@@ -149,6 +149,7 @@ export interface Scheduler {
   cancel(id: string): Promise<void>;
   /** Sends a signal (`USR2`) to all steps of a job, or to one. */
   signal(id: string, signal: string, step?: string): Promise<void>;
+  /** Changes a job. Slurm may take another number of nodes and keep the old one where the number of tasks is given. */
   update(id: string, changes: JobChanges): Promise<void>;
   requeue(id: string): Promise<void>;
   /** Takes a node out of use once its jobs are over. */
@@ -189,7 +190,7 @@ export function slurmTime(seconds: number): string {
   return days > 0 ? `${days}-${clock}` : clock;
 }
 
-/** A value of an #SBATCH line: quoted where sbatch would split it or take it for a comment. */
+/** A value of an #SBATCH line, quoted where sbatch would split it or take it for a comment. */
 function quoted(value: string): string {
   return /^[\w@%+=:,./[\]()&|*~^-]*$/.test(value) ? value : `"${value.replace(/["\\]/g, '\\$&')}"`;
 }
@@ -216,8 +217,16 @@ export function sbatchOptions(request: JobRequest): readonly (readonly [name: st
     ['array', request.array],
     ['comment', request.comment],
   ];
-  const given = all.flatMap(([name, value]) => (value === undefined ? [] : [[name, `${value}`] as const]));
-  return [...given, ...(request.exclusive ? [['exclusive'] as const] : []), ['no-requeue'] as const];
+  const extra = (request.extra ?? []).map((option): readonly [string, string?] => {
+    const equals = option.indexOf('=');
+    return equals < 0 ? [option.slice(2)] : [option.slice(2, equals), option.slice(equals + 1)];
+  });
+  return [
+    ...all.flatMap(([name, value]) => (value === undefined ? [] : [[name, `${value}`] as const])),
+    ...(request.exclusive ? [['exclusive'] as const] : []),
+    ['no-requeue'] as const,
+    ...extra,
+  ];
 }
 
 /**
@@ -226,11 +235,10 @@ export function sbatchOptions(request: JobRequest): readonly (readonly [name: st
  */
 export function batchScript(request: JobRequest): string {
   checkRequest(request);
-  const lines = sbatchOptions(request).map(([name, value]) =>
-    value === undefined ? name : `${name}=${quoted(value)}`,
+  const options = sbatchOptions(request).map(([name, value]) =>
+    value === undefined ? `#SBATCH --${name}` : `#SBATCH --${name}=${quoted(value)}`,
   );
-  const extra = request.extra ?? [];
-  return `${['#!/bin/bash', ...lines.map((line) => `#SBATCH --${line}`), ...extra.map((option) => `#SBATCH ${option}`)].join('\n')}\n${request.body}${request.body.endsWith('\n') ? '' : '\n'}`;
+  return `${['#!/bin/bash', ...options, request.body].join('\n')}${request.body.endsWith('\n') ? '' : '\n'}`;
 }
 
 /** Refuses what no scheduler could take, before it is asked. */
@@ -238,11 +246,12 @@ export function checkRequest(request: JobRequest): void {
   const wrong = (what: string, found: unknown, expected: string): never => {
     throw new UserError(`a job cannot be submitted: ${what}`, { found: JSON.stringify(found), expected });
   };
-  const texts = [...sbatchOptions(request).map(([, value]) => value ?? ''), ...(request.extra ?? [])];
+  const texts = sbatchOptions(request).flat();
   for (const text of texts) {
     // A line break would begin a line of the script, and what else stands below a space no scheduler keeps.
-    for (let at = 0; at < text.length; at++)
-      if (text.charCodeAt(at) < 32) wrong('a value holds a control character', text, 'text on one line');
+    for (let at = 0; at < (text as string).length; at++) {
+      if ((text as string).charCodeAt(at) < 32) wrong('a value holds a control character', text, 'text on one line');
+    }
   }
   const counts: readonly (readonly [string, number | undefined])[] = [
     ['nodes.min', request.nodes.min],
@@ -260,5 +269,5 @@ export function checkRequest(request: JobRequest): void {
     wrong('timeSeconds', request.timeSeconds, 'a number above 0');
   if (request.name === '' || request.name.includes('/')) wrong('name', request.name, 'a name without slashes');
   for (const option of request.extra ?? [])
-    if (!/^--?[a-zA-Z]/.test(option)) wrong('extra', option, 'whole options of sbatch: --mem=0');
+    if (!/^--[a-z][a-z-]*(=|$)/.test(option)) wrong('extra', option, 'whole options of sbatch: --mem=0');
 }

@@ -5,7 +5,8 @@
 #   cluster.sh loopback DIR N    all nodes on 127.0.0.1, for machines that do not allow namespaces
 #
 # In the environment: GPUS=4 pretended ones per node, REST=1 for slurmrestd at DIR/slurmrestd.sock, ACCOUNTS=1 for slurmdbd
-# on a MariaDB of its own, CONF for further lines of slurm.conf.
+# on a MariaDB of its own, CONF for further lines of slurm.conf. Daemons of these run as other users: the folders above DIR must be open
+# to them.
 #
 # Says `ready` once all nodes are idle, and runs until its input ends: nothing outlives who started it. Until then each line
 # of the input is a command, answered by `done K` or `failed K` (K counts them; DIR/log/commands has what they said):
