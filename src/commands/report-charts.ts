@@ -279,3 +279,75 @@ export function familyGraph(label: string, nodes: readonly GraphNode[]): string 
     .join('; ');
   return svg(label, description, height, edges + boxes);
 }
+
+/** One line over steps. */
+export function lineChart(label: string, yLabel: string, values: readonly Point[]): string {
+  const points = thin(values, 360);
+  const [first, last] = [values[0]?.x ?? 0, values.at(-1)?.x ?? 1];
+  const at = scales({
+    x: [first, Math.max(first + 1, last)],
+    xTicks: ticks(first, Math.max(first + 1, last), 6),
+    yTicks: ticks(0, Math.max(...points.map(({ y }) => y)), 5),
+    xLabel: 'step',
+    yLabel,
+  });
+  const most = values.reduce((max, { y }) => Math.max(max, y), 0);
+  return svg(
+    label,
+    `${yLabel} over ${values.length} steps, at most ${most.toPrecision(3)}.`,
+    frame.height,
+    `${at.axes}<path class="line-1" d="${path(points, at)}"/>`,
+  );
+}
+
+/** A stretch of time with what it went into, one after the other. */
+export interface TimeBar {
+  readonly name: string;
+  /** In the unit of the axis, from its zero. */
+  readonly from: number;
+  readonly parts: readonly {
+    readonly kind: 'useful' | 'lost' | 'else';
+    readonly length: number;
+    readonly title: string;
+  }[];
+}
+
+/** Stretches of time below each other, on one axis. */
+export function timeChart(label: string, xLabel: string, bars: readonly TimeBar[]): string {
+  const { width, left, right, top, bottom } = frame;
+  const rowHeight = Math.max(5, Math.min(26, 420 / Math.max(1, bars.length)));
+  const height = top + bars.length * rowHeight + bottom;
+  const end = Math.max(
+    ...bars.map(({ from, parts }) => from + parts.reduce((sum, { length }) => sum + length, 0)),
+    1e-9,
+  );
+  const x = (value: number): number => left + (value / end) * (width - left - right);
+  const axis = ticks(0, end, 6)
+    .filter((value) => value <= end)
+    .map(
+      (value) =>
+        `<line class="grid" x1="${round(x(value))}" x2="${round(x(value))}" y1="${top}" y2="${round(height - bottom)}"/><text class="tick" x="${round(x(value))}" y="${round(height - bottom + 16)}" text-anchor="middle">${short(value)}</text>`,
+    )
+    .join('');
+  const rows = bars.map(({ name, from, parts }, i) => {
+    const y = top + i * rowHeight;
+    let at = from;
+    const drawn = parts.map(({ kind, length, title }) => {
+      const start = at;
+      at += length;
+      if (length <= 0) return '';
+      return `<rect class="part-${kind}" x="${round(x(start))}" y="${round(y + rowHeight * 0.15)}" width="${Math.max(0.5, x(at) - x(start)).toFixed(1)}" height="${round(rowHeight * 0.7)}"><title>${escapeMarkup(`${name}: ${title}`)}</title></rect>`;
+    });
+    const text =
+      rowHeight < 11
+        ? ''
+        : `<text class="tick" x="${left - 8}" y="${round(y + rowHeight / 2)}" dy="0.32em" text-anchor="end">${escapeMarkup(name)}</text>`;
+    return drawn.join('') + text;
+  });
+  return svg(
+    label,
+    `${bars.length} stretches of time over ${end.toPrecision(3)} ${xLabel}.`,
+    height,
+    `${axis}${rows.join('')}<text class="label" x="${(left + width - right) / 2}" y="${round(height - 4)}" text-anchor="middle">${escapeMarkup(xLabel)}</text>`,
+  );
+}

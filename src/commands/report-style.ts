@@ -4,9 +4,9 @@
 
 export const reportStyle = `
 :root { color-scheme: light dark; --page: #f7f7f5; --card: #ffffff; --ink: #1c1f24; --soft: #5b6270; --line: #e0e1dd;
-  --one: #1f5fbf; --two: #c2570c; --good: #d7e5f7; }
+  --one: #1f5fbf; --two: #c2570c; --good: #d7e5f7; --bad: #fbe6d4; }
 @media (prefers-color-scheme: dark) { :root { --page: #14161a; --card: #1c1f25; --ink: #e9eaec; --soft: #a3a9b5;
-  --line: #32363f; --one: #7fb0ff; --two: #f2a35e; --good: #24344d; } }
+  --line: #32363f; --one: #7fb0ff; --two: #f2a35e; --good: #24344d; --bad: #47301c; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.55 system-ui, -apple-system, "Segoe UI", sans-serif; }
 main { max-width: 1040px; margin: 0 auto; padding: 40px 20px 64px; }
@@ -24,6 +24,7 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: left; padding: 6px 10px 6px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--soft); font-weight: 600; }
 td.number, th.number { text-align: right; }
+tr.marked td { background: var(--bad); font-weight: 600; } .part-useful { fill: var(--one); } .part-lost { fill: var(--two); } .part-else { fill: var(--soft); fill-opacity: 0.35; }
 td.bar { width: 34%; min-width: 120px; vertical-align: middle; }
 .bar i { display: block; height: 12px; border-radius: 3px; background: var(--one); min-width: 2px; }
 .scroll { overflow-x: auto; }

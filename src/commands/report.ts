@@ -17,7 +17,7 @@ import { type Evaluation, evaluationName } from '../evaluate/evaluate-stage.ts';
 import type { MemorisationBucket, MemorisationSummary } from '../evaluate/memorisation.ts';
 import { memorisationName } from './memorisation-stage.ts';
 import { familyGraph, lossChart, type Point, rangeChart, rankedChart } from './report-charts.ts';
-import { reportStyle } from './report-style.ts';
+import { legend, pageOf, percent, section, table } from './report-page.ts';
 import { type StageName, stageFolders } from './run-folder.ts';
 
 export const reportName = 'report.html';
@@ -91,51 +91,9 @@ function reportPage(data: ReportData): string {
     familySection(data),
     timeSection(data),
   ];
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>${escapeMarkup(title)}</title>
-<style>${reportStyle}</style>
-</head>
-<body>
-<main>
-<h1>${escapeMarkup(title)}</h1>
-${lead(data)}
-${sections.filter((section) => section !== '').join('\n')}
-<footer><p>Every number on this page was read from the files of the run. The recipe is in <code>recipe.json</code>; <code>belay trace</code> follows any file back to its documents.</p></footer>
-</main>
-</body>
-</html>
-`;
-}
-
-function section(heading: string, explanation: string, content: string): string {
-  return `<section>\n<h2>${escapeMarkup(heading)}</h2>\n<p>${escapeMarkup(explanation)}</p>\n${content}\n</section>`;
-}
-
-/** Cells are text; `number` columns are set flush right. */
-function table(
-  head: readonly string[],
-  rows: readonly (readonly string[])[],
-  numbers: readonly number[] = [],
-  bar?: readonly number[],
-): string {
-  const kind = (i: number): string => (numbers.includes(i) ? ' class="number"' : '');
-  const most = Math.max(Number.MIN_VALUE, ...(bar ?? []));
-  const drawn = (row: number): string =>
-    bar ? `<td class="bar"><i style="width:${((100 * (bar[row] ?? 0)) / most).toFixed(1)}%"></i></td>` : '';
-  return `<div class="scroll"><table><thead><tr>${head.map((cell, i) => `<th scope="col"${kind(i)}>${escapeMarkup(cell)}</th>`).join('')}${bar ? '<th aria-hidden="true"></th>' : ''}</tr></thead><tbody>${rows
-    .map((row, r) => `<tr>${row.map((cell, i) => `<td${kind(i)}>${escapeMarkup(cell)}</td>`).join('')}${drawn(r)}</tr>`)
-    .join('')}</tbody></table></div>`;
-}
-
-const percent = (share: number, digits = 1): string => `${(100 * share).toFixed(digits)} %`;
-
-function legend(...names: readonly string[]): string {
-  return `<ul class="legend">${names.map((name, i) => `<li${i ? ' class="two"' : ''}><i></i>${escapeMarkup(name)}</li>`).join('')}</ul>`;
+  const footer =
+    'Every number on this page was read from the files of the run. The recipe is in <code>recipe.json</code>; <code>belay trace</code> follows any file back to its documents.';
+  return pageOf({ title, lead: lead(data), sections, footer });
 }
 
 function lead({ manifests, funnel, evaluation }: ReportData): string {
