@@ -8,6 +8,7 @@
 import { join } from 'node:path/posix';
 import { argumentsText, type MegatronArgument } from './megatron.ts';
 import { environmentOf, type Site } from './site.ts';
+import { jitCacheLines } from './storage.ts';
 
 /** One phase of the curriculum as Megatron runs it. */
 export interface MegatronPhasePlan {
@@ -86,6 +87,8 @@ export function taskScript(
   const code = codeFolder(plan);
   const variables = environmentOf(site, plan.workarounds);
   const caches = join(site.container.scratch, 'belay-jit', plan.name);
+  const own = `${job}.${index}`;
+  const jit = jitCacheLines(join(caches, own));
   const list: MegatronArgument[] = [...((isBegin ? phase.begin : null) ?? phase.arguments)];
   if (plan.wandb) {
     const wandb: [string, string][] = [
@@ -127,14 +130,11 @@ export WANDB_MODE=${plan.wandb ? 'offline' : 'disabled'}
 ${variables.map(({ name, value }) => `export ${name}=${quoted(value)}`).join('\n')}
 ${plan.ncclLog ? `export NCCL_DEBUG=INFO NCCL_DEBUG_FILE=${quoted(folder)}/nccl-%h-$SLURM_PROCID.txt\n` : ''}
 # Compilers' caches of this rank alone, in memory or on the node; those of starts that were killed go first.
-caches=${quoted(caches)} own=${quoted(`${job}.${index}`)}
+caches=${quoted(caches)} own=${quoted(own)}
 if [ "$SLURM_LOCALID" = 0 ]; then
   for old in "$caches"/*; do [ "$old" = "$caches/$own" ] || rm -rf "$old"; done
 fi
-cache=$caches/$own/rank-$SLURM_PROCID
-mkdir -p "$cache"
-export TORCHINDUCTOR_CACHE_DIR=$cache/inductor TRITON_HOME=$cache/triton TRITON_CACHE_DIR=$cache/triton/cache
-export PYTHONPYCACHEPREFIX=$cache/python
+${jit.before.join('\n')}
 
 cd ${quoted(code)} || exit 1
 ${command} \\
@@ -148,7 +148,7 @@ while kill -0 $training 2> /dev/null; do
   wait $training
   code=$?
 done
-rm -rf "$cache"
+${jit.after.join('\n')}
 exit $code
 `;
 }
