@@ -136,6 +136,19 @@ export {
   type ImageSpecInput,
   planImage,
 } from './cluster/image.ts';
+export type { Engine as CampaignEngine, StepCommand, StepEnd, StepPlace, StepVerdict } from './cluster/engine.ts';
+export { engineOf, type EngineSpec } from './cluster/engines.ts';
+export type { MegatronPhasePlan, MegatronPlan } from './cluster/megatron-launch.ts';
+export {
+  expectedSeconds,
+  parseSimulation,
+  simulate,
+  type Simulation,
+  type SimulationResult,
+} from './cluster/simulate.ts';
+export { checkJob, environmentOf, type Site, storageFor } from './cluster/site.ts';
+export { type LinkJob, linkRequest } from './cluster/site-job.ts';
+export { loadSite, sites } from './cluster/sites.ts';
 export { checkPlacements, type Placement, placeAll, planStripes, type StripePlan } from './cluster/storage.ts';
 export { judge, type Judgement, type NodeVerdict, type Verdict } from './cluster/vetting/judge.ts';
 export type { NodeReport } from './cluster/vetting/measurements.ts';
@@ -158,6 +171,8 @@ export { renderConversation, type RenderChatOptions, type RenderedChat } from '.
 export { type Answer, Chat, type ChatSettings, openChat } from './commands/chat.ts';
 export { type ModelFolder, openModelFolder } from './commands/model-folder.ts';
 export { type RenderedMegatron, renderMegatron, type RenderMegatronOptions } from './commands/render.ts';
+export { checkMegatronPlan, megatronPlan, type MegatronPlanOptions } from './commands/megatron-plan.ts';
+export { type SimulatedCampaign, simulateCampaign, type SimulateOptions } from './commands/campaign-simulate.ts';
 export { hasChanges, type Trace, type TraceNode, tracePath, traceText } from './commands/trace.ts';
 export {
   type DocumentTrace,
