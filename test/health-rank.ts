@@ -6,19 +6,19 @@ import { execFileSync } from 'node:child_process';
 import { Heart } from '../src/cluster/health/heartbeat.ts';
 import { pulsePlaces } from '../src/train/pulse.ts';
 
-const [dir = '', rank = '', world = '', units = ''] = process.argv.slice(2);
+const [dir = '', rank = '', world = ''] = process.argv.slice(2);
 const heart = new Heart({ dir, rank: Number(rank), world: Number(world), places: pulsePlaces, seconds: 0.1 });
 let step = 0;
-let sink = 0;
+const never = new Int32Array(new SharedArrayBuffer(4));
 
-/** The same work each time, which no compiler takes away. */
+/** Twenty milliseconds, in naps: they are longer for a process that is stopped now and then, however busy the machine is. */
 function compute(): void {
-  for (let i = 0; i < Number(units); i++) sink += Math.sqrt(i ^ sink);
+  for (let nap = 0; nap < 10; nap++) Atomics.wait(never, 0, 0, 2);
 }
 
 /** Never returns. */
 function stuckInALoop(): void {
-  while (sink !== Number.NEGATIVE_INFINITY) compute();
+  for (let turns = 0; turns >= 0; turns = (turns + 1) % 1000) step += 0;
 }
 
 /** Not in JavaScript, either. */

@@ -137,12 +137,12 @@ export function historyOf(files: CampaignFiles, { now, wattsPerNode }: HistoryOp
   const steps = computedSteps(files, places);
   const byAttempt = groupBy(steps, ({ attempt }) => attempt);
   const attempts = files.attempts.map((attempt, i): AttemptHistory => {
-    const { link, launch } = places[i] as Place;
+    const { link, launch, launchName } = places[i] as Place;
     const own = byAttempt.get(attempt.number) ?? [];
     return {
       number: attempt.number,
       link: link?.name,
-      launch: launch?.name,
+      launch: launchName,
       host: attempt.host,
       ranks: attempt.ranks,
       nodes: launch?.nodes ?? (link ? nodesOf(link) : []),
@@ -179,6 +179,8 @@ export function historyOf(files: CampaignFiles, { now, wattsPerNode }: HistoryOp
 interface Place {
   readonly link: LinkFiles | undefined;
   readonly launch: LaunchFiles | undefined;
+  /** Also of a launch that left no files. */
+  readonly launchName: string | undefined;
 }
 
 /** The link and launch of an attempt: as it was told, or else by when it started. */
@@ -188,12 +190,13 @@ function placeOf(
 ): Place {
   const [, linkName, launchName] = /^link (\d+)(?: step (\d+))?$/.exec(startedBy ?? '') ?? [];
   const told = links.find(({ name }) => name === linkName);
-  if (told) return { link: told, launch: told.launches.find(({ name }) => name === launchName) };
-  if (started === undefined) return { link: undefined, launch: undefined };
+  if (told) return { link: told, launch: told.launches.find(({ name }) => name === launchName), launchName };
+  if (started === undefined) return { link: undefined, launch: undefined, launchName: undefined };
   const before = <T>(all: readonly T[], timeOf: (one: T) => number | undefined): T | undefined =>
     all.findLast((one) => (timeOf(one) ?? Number.POSITIVE_INFINITY) <= started);
   const link = before(links, (one) => one.begin?.time ?? one.accounting?.began);
-  return { link, launch: link && before(link.launches, ({ time }) => time) };
+  const launch = link && before(link.launches, ({ time }) => time);
+  return { link, launch, launchName: launch?.name };
 }
 
 /** The event with which an attempt began, and the step it went on from. */

@@ -229,7 +229,9 @@ export class Watcher {
     const scores = this.scores.get();
     for (const { rank, host, relative, latest, individual, steps } of scores) {
       const key = `straggler ${rank}`;
-      const looks = Math.max(relative, latest) < stragglerBelow ? (this.slowLooks.get(rank) ?? 0) + 1 : 0;
+      // Slow over the window, and not only by a hiccup that is over.
+      const isSlow = relative < stragglerBelow && latest < (1 + stragglerBelow) / 2;
+      const looks = isSlow ? (this.slowLooks.get(rank) ?? 0) + 1 : 0;
       this.slowLooks.set(rank, looks);
       if (looks >= 2) {
         this.fire(key, {
