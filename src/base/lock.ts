@@ -95,6 +95,17 @@ export async function takeLock(path: string, hooks: LockHooks = {}, times = usua
   });
 }
 
+/**
+ * Takes away the lock of a holder on one of `hosts`, for who knows otherwise that it is gone: its scheduler says that the job
+ * has ended. Returns who held it; undefined where there was no such lock.
+ */
+export function breakLock(path: string, hosts: ReadonlySet<string>): LockHolder | undefined {
+  const found = look(path);
+  if (!found?.holder || !hosts.has(found.holder.host)) return undefined;
+  discard(path, found.text);
+  return found.holder;
+}
+
 /** Touches our lock; tells who has it instead of us. */
 export function touch({ path, text }: Beat): LockHolder | undefined {
   try {

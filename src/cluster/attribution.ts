@@ -1,0 +1,166 @@
+// Who is to blame for the end of a training: the workload, the infrastructure, or nobody can say.
+//
+// The causes are looked for in the order in which one explains another: a node that died explains lost peers, and an
+// exception on one rank explains that the others lost it. What a rank wrote last counts for more than how it exited,
+// since srun tells one exit for all. Signals alone prove little: a segfault may be a bug or bad memory, so its domain is the
+// workload's only where nothing else speaks; recurrence decides (restart-policy.ts).
+//
+// Does not: decide what follows.
+import type { Outcome } from './scheduler.ts';
+import type { Verdict } from './history-files.ts';
+
+/** What is known of an end. */
+export interface Evidence {
+  /** srun's exit code and signal. */
+  readonly exit: number | null;
+  readonly signal: string | null;
+  /** What the ranks and srun wrote, the end of it. */
+  readonly log: string;
+  /** Names of the trainer's events since the start. */
+  readonly events?: readonly string[];
+  /** How the scheduler says that the job ended, where it did. */
+  readonly outcome?: Outcome;
+  /** Nodes of the start that the scheduler calls down, or that do not answer. */
+  readonly deadNodes?: readonly string[];
+  /** A hang that the watcher reported: who, and where. */
+  readonly hang?: { readonly node?: string; readonly line: string };
+}
+
+type Finder = (evidence: Evidence, lines: readonly string[]) => Verdict | undefined;
+
+/** The verdict on an end that is not a success. */
+export function attribute(evidence: Evidence): Verdict {
+  const lines = evidence.log.split('\n').map(unlabelled);
+  for (const find of finders) {
+    const found = find(evidence, lines);
+    if (found) return found;
+  }
+  const line = lines.findLast((each) => each.trim() !== '')?.trim();
+  return { domain: 'unknown', cause: causeOf(evidence), ...(line === undefined ? {} : { line: shorten(line) }) };
+}
+
+/** srun --label puts the task's number before each line. */
+const unlabelled = (line: string): string => line.replace(/^\s*\d+: /, '');
+const shorten = (line: string): string => (line.length > 300 ? `${line.slice(0, 299)}…` : line);
+
+function causeOf({ exit, signal }: Evidence): string {
+  if (signal !== null) return `signal ${signal}`;
+  if (exit === 137) return 'killed';
+  return exit !== null && exit > 128 ? `signal ${exit - 128}` : `exit code ${exit}`;
+}
+
+function verdictOf(domain: Verdict['domain'], cause: string, line?: string, node?: string): Verdict {
+  return {
+    ...{ domain, cause },
+    ...(line === undefined ? {} : { line: shorten(line.trim()) }),
+    ...(node === undefined ? {} : { node }),
+  };
+}
+
+/** The first line that matches, as a verdict. */
+function byLine(pattern: RegExp, domain: Verdict['domain'], cause: string): Finder {
+  return (_, lines) => {
+    for (const line of lines) {
+      const match = pattern.exec(line);
+      if (match) return verdictOf(domain, cause, line, match.groups?.['node']);
+    }
+    return undefined;
+  };
+}
+
+const finders: readonly Finder[] = [
+  ({ outcome }) => (outcome === 'cancelled' ? verdictOf('unknown', 'cancelled') : undefined),
+  ({ outcome }) => (outcome === 'preempted' ? verdictOf('infrastructure', 'preempted') : undefined),
+  ({ outcome }) => (outcome === 'boot-failure' ? verdictOf('infrastructure', 'boot-failure') : undefined),
+  // What a rank says of itself.
+  byLine(/\b(?:no space left on device|disk quota exceeded|ENOSPC|EDQUOT)\b/i, 'infrastructure', 'disk-full'),
+  byLine(
+    /\b(?:out[ -]of[ -]memory|oom[-_ ]kill|Detected \d+ oom|JavaScript heap out of memory|CUDA out of memory|std::bad_alloc|Cannot allocate memory)\b/i,
+    'workload',
+    'out-of-memory',
+  ),
+  ({ outcome }) => (outcome === 'out-of-memory' ? verdictOf('workload', 'out-of-memory') : undefined),
+  byLine(
+    /\b(?:NCCL (?:WARN|error)|uncorrectable ECC|Xid \d+|CUDA error: (?:uncorrectable|hardware))/i,
+    'infrastructure',
+    'device',
+  ),
+  notFinite,
+  exception,
+  mistake,
+  // What others say of a rank that is gone.
+  ({ deadNodes = [] }) => {
+    const [node] = deadNodes;
+    return node === undefined ? undefined : verdictOf('infrastructure', 'node-failure', undefined, node);
+  },
+  byLine(/\bnode failure\b.*?\b(?:on )?(?<node>[a-z][\w.-]*\d)\b/i, 'infrastructure', 'node-failure'),
+  ({ outcome }) => (outcome === 'node-failure' ? verdictOf('infrastructure', 'node-failure') : undefined),
+  segfault,
+  ({ hang }) =>
+    hang ? verdictOf(hang.node === undefined ? 'unknown' : 'infrastructure', 'hang', hang.line, hang.node) : undefined,
+  lostPeer,
+  ({ outcome }) => (outcome === 'time-limit' ? verdictOf('infrastructure', 'time-limit') : undefined),
+  byLine(/\bDUE TO TIME LIMIT\b/, 'infrastructure', 'time-limit'),
+  byLine(/\bDUE TO PREEMPTION\b/, 'infrastructure', 'preempted'),
+  byLine(/\b(?:JOB|STEP) [\d.]+ ON \S+ CANCELLED\b/, 'unknown', 'cancelled'),
+];
+
+function notFinite({ events = [] }: Evidence, lines: readonly string[]): Verdict | undefined {
+  const line = lines.find((each) =>
+    /\b(?:loss|gradient|grad norm)\b.*\b(?:NaN|infinite|not finite|non-finite)\b/i.test(each),
+  );
+  if (line === undefined && !events.includes('gave-up')) return undefined;
+  return verdictOf('workload', 'not-finite', line ?? 'the guard gave up on the loss');
+}
+
+/** An error with a stack: the line that names it, and where it was thrown if the program says. */
+function exception(_: Evidence, lines: readonly string[]): Verdict | undefined {
+  // Python tells the error last, behind the stack.
+  const traceback = lines.findIndex((line) => /^Traceback \(most recent call last\):/.test(line));
+  if (traceback >= 0) {
+    const error = lines
+      .slice(traceback + 1)
+      .find((line) => /^[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)\b/.test(line));
+    if (error !== undefined) return verdictOf('workload', 'exception', error);
+  }
+  // Ours, and Node's: the message, then the stack.
+  for (const [i, line] of lines.entries()) {
+    const next = lines[i + 1] ?? '';
+    const isMessage = /^(?:Uncaught )?[A-Z][A-Za-z]*(?:Error)?(?: \[\w+\])?: |^Error\b/.test(line);
+    if (isMessage && /^\s+at .*:\d+/.test(next))
+      return verdictOf('workload', 'exception', `${line.trim()} ${next.trim()}`);
+    if (/^(?:terminate called|.*: Assertion .* failed\.)/.test(line)) return verdictOf('workload', 'exception', line);
+  }
+  return undefined;
+}
+
+/** Two lines of belay's own words for a mistake (base/errors.ts), unless they tell of another rank. */
+function mistake({ exit }: Evidence, lines: readonly string[]): Verdict | undefined {
+  const line = lines.find((each) => /^belay: /.test(each));
+  if (exit !== 2 || line === undefined || /\bwas lost\b|has taken over\b/.test(line)) return undefined;
+  return verdictOf('workload', 'mistake', line);
+}
+
+const crashes: Readonly<Record<number, string>> = {
+  4: 'SIGILL',
+  6: 'SIGABRT',
+  7: 'SIGBUS',
+  8: 'SIGFPE',
+  11: 'SIGSEGV',
+};
+
+function segfault({ exit, signal }: Evidence, lines: readonly string[]): Verdict | undefined {
+  const line = lines.find((each) => /\b(?:Segmentation fault|Bus error|Illegal instruction)\b/.test(each));
+  const number = exit !== null && exit > 128 ? exit - 128 : undefined;
+  const name = signal ?? (number === undefined ? undefined : crashes[number]);
+  if (line === undefined && (name === undefined || !Object.values(crashes).includes(name))) return undefined;
+  return verdictOf('workload', 'segfault', line ?? `a rank was ended by ${name}`);
+}
+
+/** Ranks that are gone without a word: their node, or the way to it. */
+function lostPeer(_: Evidence, lines: readonly string[]): Verdict | undefined {
+  const line = lines.find((each) => /\brank \d+(?: on \S+)? was lost\b/.test(each));
+  if (line === undefined) return undefined;
+  const [, node] = /\brank \d+ on (\S+) was lost\b/.exec(line) ?? [];
+  return verdictOf('infrastructure', 'lost-peer', line, node);
+}

@@ -1,0 +1,597 @@
+// The controller of a link: the one process of a job that decides. It runs on the first node of the allocation.
+//
+// In this order: it submits its successor, which waits for this job to end (whatever happens from here on, the chain goes on);
+// writes down what a dead predecessor could not; measures the nodes; then starts the training, watches it, and after a
+// failure starts it again on the nodes that still answer, or ends and leaves the rest to the successor. It stops the chain
+// where the training is over, a user asked, or trying again would be in vain (restart-policy.ts).
+//
+// A link that was cut off and comes back finds a later one at work, kills what it had started, and leaves: what its ranks
+// may still write is refused by the number of their attempt (train/attempt.ts).
+//
+// Does not: know what trains (engine.ts) or how a job is submitted (scheduler.ts).
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { constants, hostname } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
+import { appendEvent } from '../base/events.ts';
+import { errorText, type Json } from '../base/json.ts';
+import { breakLock } from '../base/lock.ts';
+import type { Log } from '../base/progress.ts';
+import { attribute } from './attribution.ts';
+import {
+  CampaignFolder,
+  type CampaignFile,
+  type LaunchEndFile,
+  type LaunchFile,
+  type LinkBeginFile,
+  type LinkEndFile,
+  type LinkJobFile,
+  type Next,
+} from './campaign-folder.ts';
+import { linkRequest } from './campaign-script.ts';
+import { linkShape } from './campaign-spec.ts';
+import type { Engine, StepCommand, StepVerdict } from './engine.ts';
+import type { Verdict } from './history-files.ts';
+import type { Running, Steps } from './job-steps.ts';
+import { decide, type Failure } from './restart-policy.ts';
+import { batchScript, type Job, type Scheduler, SchedulerError } from './scheduler.ts';
+import type { Site } from './site.ts';
+import type { VetResult } from './vetting/vet-nodes.ts';
+
+/** What watches a training while it runs; ticked about once a second. */
+export interface LinkWatcher {
+  tick(): Promise<void>;
+  /** A hang that it found, for the verdict. */
+  readonly hang?: { readonly node?: string; readonly line: string };
+  end(): Promise<void>;
+}
+
+/** Where one start of the training runs, for a watcher. */
+export interface LaunchPlace {
+  readonly link: string;
+  readonly launch: string;
+  readonly nodes: readonly string[];
+  readonly world: number;
+  readonly folder: string;
+}
+
+export interface LinkOptions {
+  readonly folder: CampaignFolder;
+  readonly campaign: CampaignFile;
+  readonly site: Site;
+  readonly engine: Engine;
+  readonly scheduler: Scheduler;
+  /** Starts things on nodes of this job. */
+  readonly steps: Steps;
+  /** Id of the job that this process runs in. */
+  readonly job: string;
+  readonly log: Log;
+  /** Measures nodes before the first start; absent: not. */
+  readonly vet?: (nodes: readonly string[], link: string) => Promise<VetResult>;
+  readonly watch?: (place: LaunchPlace) => LinkWatcher;
+  /** Last step that the training computed, where its files say. */
+  readonly lastStep?: () => number | undefined;
+  /** Names of events that it wrote since a Unix second. */
+  readonly eventsSince?: (time: number) => readonly string[];
+  readonly signal?: AbortSignal;
+}
+
+/** Between two looks at what runs. */
+const tickMs = 500;
+/** How long srun may take to end once ranks said that one is lost: nodes that are gone keep it waiting. */
+const lostPatienceMs = 8000;
+/** How long the ranks may take to leave when they were told to. */
+const leavePatienceMs = 20_000;
+/** How long the scheduler may be away before the link goes on without a successor. */
+const submitPatienceMs = 120_000;
+
+const now = (): number => Date.now() / 1000;
+
+/** Runs a link to its end. Returns why it ended. */
+export async function runLink(options: LinkOptions): Promise<LinkEndFile> {
+  return await new Link(options).run();
+}
+
+class Link {
+  private readonly options: LinkOptions;
+  private readonly folder: CampaignFolder;
+  private readonly name: string;
+  /** Nodes that are no longer used in this link, and why. */
+  private readonly lost = new Map<string, string>();
+  private successor: string | undefined;
+  private ends: number | undefined;
+
+  constructor(options: LinkOptions) {
+    this.options = options;
+    this.folder = options.folder;
+    this.name = this.claim();
+  }
+
+  /** The folder that whoever submitted this job made, or a new one. */
+  private claim(): string {
+    const { folder, options } = this;
+    const names = folder.links();
+    const own = names.find((name) => folder.record<LinkJobFile>(name, 'job.json')?.job === options.job);
+    if (own !== undefined) return own;
+    // Who submitted it died before it could write down the number it got.
+    const newest = names.at(-1);
+    const isOpen = newest !== undefined && !folder.record(newest, 'job.json') && !folder.record(newest, 'begin.json');
+    const name = isOpen ? newest : folder.newLink();
+    folder.write(name, 'job.json', {
+      job: options.job,
+      submitted: now(),
+      predecessor: names.at(isOpen ? -2 : -1) ?? null,
+    });
+    return name;
+  }
+
+  async run(): Promise<LinkEndFile> {
+    const { folder, options } = this;
+    const { log, engine, job } = options;
+    const told = await this.tellJob();
+    const nodes = told?.nodes.length ? told.nodes : [hostname()];
+    this.ends = told?.ends;
+    const begin: LinkBeginFile = { time: now(), job, nodes, host: hostname() };
+    folder.write(this.name, 'begin.json', begin);
+    log.line(`link ${this.name}: job ${job} on ${nodes.join(', ')}`);
+    const stopped = folder.stopped();
+    if (stopped) return await this.end('stop', `the chain stands: ${stopped.why}`);
+    if (engine.progress().isFinished) return await this.finish();
+    await this.submitSuccessor();
+    await this.settleBefore();
+    const past = this.failures();
+    const [last] = past.slice(-1);
+    if (last) {
+      const decision = decide(past, options.campaign.spec.restart);
+      if (!decision.restart) return await this.giveUp(decision.why, last.verdict);
+    }
+    const usable = await this.vetted(nodes);
+    for (let index = 0; ; index++) {
+      const answer = await this.launch(
+        index,
+        usable.filter((node) => !this.lost.has(node)),
+        nodes,
+      );
+      if (answer) return answer;
+    }
+  }
+
+  /** This job as the scheduler tells it; undefined where it cannot be asked. */
+  private async tellJob(): Promise<Job | undefined> {
+    const { scheduler, job } = this.options;
+    try {
+      return (await scheduler.jobs({ ids: [job] })).find(({ id }) => id === job);
+    } catch (error) {
+      this.event('scheduler-away', { why: errorText(error) });
+      return undefined;
+    }
+  }
+
+  /** Before anything else: whatever happens to this job, the chain has a next one. */
+  private async submitSuccessor(): Promise<void> {
+    const { campaign, site, scheduler, signal } = this.options;
+    const { folder } = this;
+    const request = linkRequest(campaign, site, folder);
+    const deadline = Date.now() + submitPatienceMs;
+    for (;;) {
+      try {
+        const waiting = (await scheduler.jobs({ name: request.name })).find(({ state }) => state === 'pending');
+        if (waiting) {
+          // A link before this one submitted it, and died.
+          this.successor = waiting.id;
+          return;
+        }
+        const name = folder.newLink();
+        folder.writeScript(name, batchScript(request));
+        this.successor = await scheduler.submit(request);
+        folder.write(name, 'job.json', { job: this.successor, submitted: now(), predecessor: this.name });
+        this.event('successor', { job: this.successor, link: name });
+        return;
+      } catch (error) {
+        const again = error instanceof SchedulerError && error.retryable && Date.now() < deadline && !signal?.aborted;
+        this.event('no-successor', { why: errorText(error), again });
+        if (!again) {
+          this.options.log.line(`link ${this.name}: no successor: ${errorText(error)}`);
+          return;
+        }
+        await wait(1000);
+      }
+    }
+  }
+
+  /** Writes the ends of links and launches that could not do it themselves. */
+  private async settleBefore(): Promise<void> {
+    const { folder } = this;
+    const before = folder.links().filter((name) => Number(name) < Number(this.name));
+    for (const name of before.slice(-3)) {
+      const begin = folder.record<LinkBeginFile>(name, 'begin.json');
+      if (!begin || folder.record(name, 'end.json')) continue;
+      const job = await this.pastJob(begin.job);
+      const outcome = job?.outcome;
+      const dead = (await this.downNodes(begin.nodes)) ?? [];
+      const over = job?.ended ?? now();
+      for (const launch of folder.launches(name)) {
+        const started = folder.record<LaunchFile>(name, 'steps', launch, 'step.json');
+        if (!started || folder.record(name, 'steps', launch, 'end.json')) continue;
+        const verdict = attribute({
+          ...{ exit: null, signal: null, log: tail(folder.link(name, 'steps', launch, 'log.txt')), deadNodes: dead },
+          ...(outcome === undefined ? {} : { outcome }),
+        });
+        const to = this.options.engine.progress().step;
+        const lastStep = this.options.lastStep?.();
+        folder.write(name, `steps/${launch}/end.json`, {
+          ...{
+            time: over,
+            exit: null,
+            outcome: 'failed',
+            why: 'the link ended first',
+            from: started.from,
+            to,
+            verdict,
+          },
+          ...(lastStep === undefined ? {} : { lastStep }),
+        } satisfies LaunchEndFile);
+      }
+      const verdict = attribute({
+        ...{ exit: null, signal: null, log: '', deadNodes: dead },
+        ...(outcome === undefined ? {} : { outcome }),
+      });
+      const why = `it ended without a word: ${job === undefined ? 'the scheduler does not remember it' : job.raw}`;
+      folder.write(name, 'end.json', { time: over, why, verdict, next: 'successor', by: this.name });
+      this.event('settled', { link: name, why, cause: verdict.cause, domain: verdict.domain });
+    }
+  }
+
+  private async pastJob(id: string): Promise<Job | undefined> {
+    const { scheduler } = this.options;
+    for (const ask of [() => scheduler.jobs({ ids: [id] }), () => scheduler.history({ ids: [id] })]) {
+      try {
+        const found = (await ask()).find((job) => job.id === id);
+        if (found) return found;
+      } catch (error) {
+        this.event('scheduler-away', { why: errorText(error) });
+      }
+    }
+    return undefined;
+  }
+
+  /** Nodes of a list that the scheduler calls down; undefined where it cannot be asked. */
+  private async downNodes(nodes: readonly string[]): Promise<string[] | undefined> {
+    try {
+      const known = await this.options.scheduler.nodes();
+      return known.filter(({ name, state }) => state === 'down' && nodes.includes(name)).map(({ name }) => name);
+    } catch (error) {
+      this.event('scheduler-away', { why: errorText(error) });
+      return undefined;
+    }
+  }
+
+  /** Failures since the last start of another kind of end, over links since the user last submitted. */
+  private failures(): Failure[] {
+    const { folder } = this;
+    const first = Number(folder.submissions().at(-1)?.link ?? 0);
+    const failures: Failure[] = [];
+    for (const name of folder.links()) {
+      if (Number(name) < first) continue;
+      for (const launch of folder.launches(name)) {
+        const end = folder.record<LaunchEndFile>(name, 'steps', launch, 'end.json');
+        if (!end) continue;
+        if (!end.verdict) {
+          failures.length = 0;
+          continue;
+        }
+        const { verdict, from, to, lastStep } = end;
+        failures.push({ verdict, from, to, ...(lastStep === undefined ? {} : { lastStep }) });
+      }
+      const end = folder.record<LinkEndFile>(name, 'end.json');
+      if (end?.verdict && folder.launches(name).length === 0) {
+        const step = failures.at(-1)?.to ?? 0;
+        failures.push({ verdict: end.verdict, from: step, to: step });
+      }
+    }
+    return failures;
+  }
+
+  /** Nodes to train on: those of the allocation without the sick ones, if enough are left. */
+  private async vetted(nodes: readonly string[]): Promise<readonly string[]> {
+    const { vet, campaign, log } = this.options;
+    if (!vet) return nodes;
+    try {
+      const result = await vet(nodes, this.name);
+      for (const note of result.notes) this.event('vet-note', { note });
+      if (result.refused !== undefined) this.event('vet-refused', { why: result.refused });
+      for (const { node, verdict, why, by } of result.verdicts) {
+        if (verdict === 'sick') {
+          this.event('sick-node', { node, why, by, excluded: result.excluded.includes(node) });
+          log.line(`link ${this.name}: ${node} is sick: ${why}`);
+        }
+      }
+      const healthy = nodes.filter((node) => !result.excluded.includes(node));
+      if (healthy.length >= campaign.spec.nodes.min) return healthy;
+      this.event('vet-refused', {
+        why: `without the sick nodes ${healthy.length} would be left of at least ${campaign.spec.nodes.min}`,
+      });
+      return nodes;
+    } catch (error) {
+      // The training itself is the better test where the probe cannot run.
+      this.event('vet-failed', { why: errorText(error) });
+      return nodes;
+    }
+  }
+
+  /** One start of the training. Returns the end of the link, or undefined to start again. */
+  private async launch(
+    index: number,
+    usable: readonly string[],
+    all: readonly string[],
+  ): Promise<LinkEndFile | undefined> {
+    const { folder, options } = this;
+    const { engine, campaign, site, steps, log } = options;
+    const { spec } = campaign;
+    const cleaned = engine.prepare();
+    if (cleaned.unfinished.length > 0) this.event('unfinished', { checkpoints: [...cleaned.unfinished] });
+    if (cleaned.stopAsked || folder.isRequested('stop')) return await this.stopByUser();
+    const count = engine.nodeCounts(Math.min(usable.length, spec.nodes.max)).find((each) => each >= spec.nodes.min);
+    if (count === undefined) {
+      const gone = [...this.lost].map(([node, why]) => `${node} (${why})`).join(', ');
+      const why = `${usable.length} nodes are left of at least ${spec.nodes.min}${gone === '' ? '' : `: without ${gone}`}`;
+      const [node] = this.lost.keys();
+      return await this.end('successor', why, {
+        ...{ domain: 'infrastructure', cause: 'too-few-nodes' },
+        ...(node === undefined ? {} : { node }),
+      });
+    }
+    const nodes = usable.slice(0, count);
+    const { tasksPerNode } = linkShape(spec, site);
+    const world = nodes.length * tasksPerNode;
+    const launch = String(index).padStart(2, '0');
+    const place = folder.link(this.name, 'steps', launch);
+    mkdirSync(place, { recursive: true });
+    const before = engine.progress();
+    // The jobs that held it have ended, or this one would not run.
+    const holder = breakLock(join(folder.dir, 'run.lock'), this.pastNodes(all));
+    if (holder) this.event('lock-broken', { host: holder.host, pid: holder.pid });
+    const command = engine.step({ nodes, tasksPerNode, folder: place, job: options.job, index });
+    for (const { name, text } of command.files) writeFileSync(join(place, name), text);
+    await this.runBefore(command, place);
+    const began = now();
+    folder.write(this.name, `steps/${launch}/step.json`, { time: began, nodes, world, from: before.step });
+    this.event('launch', { launch, nodes: [...nodes], world, from: before.step });
+    log.line(`link ${this.name}: start ${launch} on ${nodes.length} nodes, ${world} ranks, from step ${before.step}`);
+    const running = await steps.start({
+      ...{ nodes, tasksPerNode, command, log: join(place, 'log.txt') },
+      env: { BELAY_STARTED_BY: `link ${this.name} step ${launch}` },
+    });
+    const watcher = options.watch?.({ link: this.name, launch, nodes, world, folder: place });
+    const superseded = await this.watchOver(running, watcher, join(place, 'log.txt'));
+    await watcher?.end();
+    const { exit, signal } = await running.ended;
+    if (superseded) return await this.end('successor', 'a later link has taken over', undefined, false);
+    const verdict = engine.verdict({ exit, signal, before });
+    return await this.afterLaunch(launch, verdict, { exit, signal, began, from: before.step, nodes, all, watcher });
+  }
+
+  /** Nodes of this link and of those before it. */
+  private pastNodes(own: readonly string[]): Set<string> {
+    const links = this.folder.links().map((name) => this.folder.record<LinkBeginFile>(name, 'begin.json'));
+    return new Set([...own, ...links.flatMap((begin) => (begin ? [...begin.nodes, begin.host] : []))]);
+  }
+
+  private async runBefore(command: StepCommand, place: string): Promise<void> {
+    for (const { what, argv } of command.before) {
+      const ended = await this.options.steps.here(argv, join(place, 'before.txt'));
+      if (ended !== 0) this.event('before-failed', { what, exit: ended });
+    }
+  }
+
+  /** Waits for the training, answers requests. True where a later link has begun, and this one must leave. */
+  private async watchOver(running: Running, watcher: LinkWatcher | undefined, logPath: string): Promise<boolean> {
+    const { engine, signal } = this.options;
+    const { folder } = this;
+    let killAt = Number.POSITIVE_INFINITY;
+    let isOver = false;
+    let superseded = false;
+    void running.ended.then(() => (isOver = true));
+    const log = new Follower(logPath);
+    while (!isOver) {
+      await Promise.race([running.ended, wait(tickMs)]);
+      if (isOver) break;
+      if (folder.isRequested('save')) {
+        engine.ask('save');
+        folder.answered('save');
+        this.event('asked', { what: 'save' });
+      }
+      if (folder.isRequested('stop') && killAt === Number.POSITIVE_INFINITY) {
+        engine.ask('stop');
+        folder.answered('stop');
+        this.event('asked', { what: 'stop' });
+      }
+      const newer = folder
+        .links()
+        .find((name) => Number(name) > Number(this.name) && folder.record(name, 'begin.json'));
+      if (newer !== undefined) {
+        superseded = true;
+        this.event('superseded', { by: newer });
+        await running.kill();
+        break;
+      }
+      if (signal?.aborted && killAt === Number.POSITIVE_INFINITY) killAt = Date.now() + leavePatienceMs;
+      if (/\brank \d+(?: on \S+)? was lost\b/.test(log.more())) killAt = Math.min(killAt, Date.now() + lostPatienceMs);
+      if (watcher?.hang) killAt = Math.min(killAt, Date.now());
+      if (Date.now() >= killAt) {
+        this.event('killed', { why: watcher?.hang ? 'it hangs' : 'it did not end by itself' });
+        await running.kill();
+        killAt = Number.MAX_SAFE_INTEGER;
+      }
+      await watcher?.tick();
+    }
+    return superseded;
+  }
+
+  private async afterLaunch(
+    launch: string,
+    { outcome, why }: StepVerdict,
+    facts: {
+      readonly exit: number | null;
+      readonly signal: string | null;
+      readonly began: number;
+      readonly from: number;
+      readonly nodes: readonly string[];
+      readonly all: readonly string[];
+      readonly watcher: LinkWatcher | undefined;
+    },
+  ): Promise<LinkEndFile | undefined> {
+    const { folder, options } = this;
+    const { engine, campaign, log } = options;
+    const { exit, signal, from, nodes, began, watcher } = facts;
+    const to = engine.progress().step;
+    const isFailure = outcome === 'failed' || outcome === 'lost-peer' || outcome === 'mistake';
+    const lastStep = options.lastStep?.();
+    let verdict: Verdict | undefined;
+    if (isFailure) {
+      const silent = await this.silentNodes(nodes);
+      verdict = attribute({
+        ...{ exit, signal, log: tail(folder.link(this.name, 'steps', launch, 'log.txt')), deadNodes: silent },
+        events: options.eventsSince?.(began) ?? [],
+        ...(watcher?.hang ? { hang: watcher.hang } : {}),
+      });
+      for (const node of silent) this.lost.set(node, 'does not answer');
+      if (verdict.domain === 'infrastructure' && verdict.node !== undefined && nodes.includes(verdict.node)) {
+        this.lost.set(verdict.node, verdict.cause);
+      }
+    }
+    const number = signal === null ? undefined : constants.signals[signal as NodeJS.Signals];
+    folder.write(this.name, `steps/${launch}/end.json`, {
+      ...{ time: now(), exit, outcome, why, from, to },
+      ...(number === undefined ? {} : { signal: number }),
+      ...(lastStep === undefined ? {} : { lastStep }),
+      ...(verdict === undefined ? {} : { verdict }),
+    } satisfies LaunchEndFile);
+    this.event('launch-end', {
+      launch,
+      outcome,
+      why,
+      from,
+      to,
+      ...(verdict ? { verdict: verdict as unknown as Json } : {}),
+    });
+    log.line(
+      `link ${this.name}: start ${launch} ended: ${why}${verdict ? ` (${verdict.domain}, ${verdict.cause})` : ''}`,
+    );
+    switch (outcome) {
+      case 'finished':
+        return await this.finish();
+      case 'stopped':
+        return await this.stopByUser();
+      case 'next-phase':
+        return undefined;
+      case 'paused':
+        return await this.end('successor', why);
+      default: {
+        const decision = decide(this.failures(), campaign.spec.restart);
+        if (!decision.restart) return await this.giveUp(decision.why, verdict);
+        if (options.signal?.aborted) return await this.end('successor', 'the job is being ended', verdict);
+        if (this.ends !== undefined && this.ends - now() < linkShape(campaign.spec, options.site).warningSeconds) {
+          return await this.end('successor', `${why}; too little time is left to start again`, verdict);
+        }
+        return undefined;
+      }
+    }
+  }
+
+  /** Nodes that do not start a process within seconds, or are down. */
+  private async silentNodes(nodes: readonly string[]): Promise<string[]> {
+    const answers = await Promise.all(
+      nodes.map(async (node) => ((await this.options.steps.answers(node)) ? undefined : node)),
+    );
+    return answers.filter((node) => node !== undefined);
+  }
+
+  private async finish(): Promise<LinkEndFile> {
+    this.folder.stop({ time: now(), why: 'trained to the end', by: 'finished', link: this.name });
+    return await this.end('stop', 'trained to the end');
+  }
+
+  private async stopByUser(): Promise<LinkEndFile> {
+    this.folder.answered('stop');
+    this.folder.stop({ time: now(), why: 'a user asked it to stop', by: 'user', link: this.name });
+    return await this.end('stop', 'a user asked it to stop');
+  }
+
+  private async giveUp(why: string, verdict: Verdict | undefined): Promise<LinkEndFile> {
+    this.folder.stop({ time: now(), why, by: 'policy', link: this.name });
+    this.options.log.line(`link ${this.name}: the chain stops: ${why}`);
+    return await this.end('stop', why, verdict);
+  }
+
+  private async end(next: Next, why: string, verdict?: Verdict, cancels = true): Promise<LinkEndFile> {
+    if (next === 'stop' && cancels) await this.cancelSuccessors();
+    const end: LinkEndFile = { time: now(), why, next, ...(verdict ? { verdict } : {}) };
+    // Who took over may have written it.
+    if (!existsSync(this.folder.link(this.name, 'end.json'))) this.folder.write(this.name, 'end.json', end);
+    this.options.log.line(`link ${this.name}: ${why}`);
+    return end;
+  }
+
+  /** A successor that cannot be taken back finds that the chain stands, and leaves. */
+  private async cancelSuccessors(): Promise<void> {
+    const { scheduler, campaign, job } = this.options;
+    try {
+      const waiting = await scheduler.jobs({ name: CampaignFolder.jobName(campaign) });
+      for (const { id, state } of waiting) if (state === 'pending' && id !== job) await scheduler.cancel(id);
+    } catch (error) {
+      this.event('not-cancelled', { why: errorText(error) });
+    }
+  }
+
+  private event(event: string, fields: Readonly<Record<string, Json>> = {}): void {
+    appendEvent(this.folder.link(this.name, 'events.jsonl'), event, fields);
+  }
+}
+
+/** What a file says since the last look. */
+class Follower {
+  private readonly path: string;
+  private at = 0;
+
+  constructor(path: string) {
+    this.path = path;
+  }
+
+  more(): string {
+    if (!existsSync(this.path)) return '';
+    const size = statSync(this.path).size;
+    if (size <= this.at) return '';
+    // Of a flood only the end.
+    const from = Math.max(this.at, size - (1 << 20));
+    this.at = size;
+    return slice(this.path, from, size);
+  }
+}
+
+/** The beginning and the end of a log: an error may stand before a flood of the same. */
+function tail(path: string): string {
+  if (!existsSync(path)) return '';
+  const size = statSync(path).size;
+  const most = 1 << 20;
+  return size <= 2 * most ? readFileSync(path, 'utf8') : `${slice(path, 0, most)}\n${slice(path, size - most, size)}`;
+}
+
+function slice(path: string, from: number, to: number): string {
+  const bytes = Buffer.alloc(to - from);
+  const file = openSync(path, 'r');
+  try {
+    return bytes.toString('utf8', 0, readSync(file, bytes, 0, bytes.length, from));
+  } finally {
+    closeSync(file);
+  }
+}
