@@ -85,6 +85,10 @@ const verbs: Readonly<Record<string, Verb>> = {
     brief: 'a recipe as the argument list of Megatron-LM',
     load: async () => (await import('./commands/render.ts')).command,
   },
+  campaign: {
+    brief: 'training as a chain of jobs on a cluster',
+    load: async () => (await import('./commands/campaign.ts')).command,
+  },
   vet: {
     brief: 'measure and judge the nodes of a job',
     load: async () => (await import('./commands/vet.ts')).command,

@@ -219,7 +219,7 @@ function discard(path: string, text: string): void {
 }
 
 /** Start of a living process, `''` where the system does not tell, undefined where there is no such process. */
-function beginOf(pid: number): string | undefined {
+export function beginOf(pid: number): string | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
     // Fields after the name, which may hold spaces; the start time is field 22. A zombie is no living process.

@@ -39,8 +39,8 @@ export function attribute(evidence: Evidence): Verdict {
   return { domain: 'unknown', cause: causeOf(evidence), ...(line === undefined ? {} : { line: shorten(line) }) };
 }
 
-/** srun --label puts the task's number before each line. */
-const unlabelled = (line: string): string => line.replace(/^\s*\d+: /, '');
+/** srun --label puts the task's number before each line. What follows in a line of kilobytes names no cause. */
+const unlabelled = (line: string): string => line.slice(0, 2000).replace(/^\s*\d+: /, '');
 const shorten = (line: string): string => (line.length > 300 ? `${line.slice(0, 299)}…` : line);
 
 function causeOf({ exit, signal }: Evidence): string {
@@ -75,7 +75,7 @@ const finders: readonly Finder[] = [
   // What a rank says of itself.
   byLine(/\b(?:no space left on device|disk quota exceeded|ENOSPC|EDQUOT)\b/i, 'infrastructure', 'disk-full'),
   byLine(
-    /\b(?:out[ -]of[ -]memory|oom[-_ ]kill|Detected \d+ oom|JavaScript heap out of memory|CUDA out of memory|std::bad_alloc|Cannot allocate memory)\b/i,
+    /\b(?:out[ -]of[ -]memory(?!\?)|oom[-_ ]kill|Detected \d+ oom|JavaScript heap out of memory|CUDA out of memory|std::bad_alloc|Cannot allocate memory)\b/i,
     'workload',
     'out-of-memory',
   ),

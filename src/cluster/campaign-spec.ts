@@ -56,6 +56,8 @@ export const campaignSpecSchema = z.strictObject({
   workarounds: z.array(z.string()).default([]),
   /** Seconds without a sign of life after which a rank is lost. */
   heartbeatSeconds: z.number().min(0.1).max(3600).default(30),
+  /** Silence of a link's controller after which another node ends the job, so that the successor goes on. */
+  silenceSeconds: z.number().min(2).max(3600).default(30),
   /** Nodes are measured before training (`belay vet`); null: not. */
   vet: vetSettingsSchema.nullable().prefault({}),
   restart: restartSettingsSchema.prefault({}),

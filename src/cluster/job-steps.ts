@@ -3,8 +3,8 @@
 // Does not: know what is started.
 import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
+import { setTimeout as wait } from 'node:timers/promises';
 import type { StepCommand } from './engine.ts';
-import type { Scheduler } from './scheduler.ts';
 
 export interface StepRequest {
   readonly nodes: readonly string[];
@@ -25,42 +25,54 @@ export interface Steps {
   start(request: StepRequest): Promise<Running>;
   /** Whether a node starts a process within seconds. */
   answers(node: string): Promise<boolean>;
+  /** Starts one process on another node; it lives as long as the job, also without this process. */
+  background(node: string, argv: readonly string[], log: string): { readonly ended: Promise<unknown> } | undefined;
   /** Runs a command on this host; its exit code, null where it could not be started or was killed. */
   here(argv: readonly string[], log: string): Promise<number | null>;
 }
 
 /** How long a node may take to start a process: Slurm tries a node that is gone for longer. */
 const answerSeconds = 8;
+/** What srun gets to end tasks before it is ended itself. */
+const killPatienceMs = 2000;
 
-/** Steps of a Slurm job. */
-export function slurmSteps(scheduler: Scheduler, job: string): Steps {
+/** Steps of the Slurm job that this process runs in. */
+export function slurmSteps(): Steps {
   return {
     async start({ nodes, tasksPerNode, command, log, env }) {
       const tasks = nodes.length * tasksPerNode;
       const options = [
         ...[`--nodes=${nodes.length}`, `--ntasks=${tasks}`, `--ntasks-per-node=${tasksPerNode}`],
         `--nodelist=${nodes.join(',')}`,
+        // The step before it may stay in Slurm's books as long as a node that is gone does not answer.
+        '--overlap',
         // One that fails ends the others, which would wait for it; their output comes with their number.
         ...['--kill-on-bad-exit=1', '--label', '--unbuffered'],
       ];
       const srun = ['srun', ...options, ...command.srun.filter((option) => !options.includes(option)), ...command.argv];
-      const { ended, end } = start(srun, log, env);
+      const { child, ended } = start(srun, log, env);
       return {
         ended,
         async kill() {
-          // srun waits for tasks of a node that is gone; Slurm ends those it reaches.
-          await scheduler.signal(job, 'KILL').catch(() => undefined);
-          end();
+          // It ends the tasks that it reaches, and waits for those of a node that is gone. `scancel --signal=KILL` would end the
+          // whole job, this process with it.
+          child.kill('SIGTERM');
+          await Promise.race([ended, wait(killPatienceMs, undefined, { ref: false })]);
+          child.kill('SIGKILL');
         },
       };
     },
     async answers(node) {
       const argv = ['srun', '--nodes=1', '--ntasks=1', `--nodelist=${node}`, '--overlap', '--quiet', 'true'];
-      const { ended, end } = start(argv, '/dev/null', {});
-      const timer = setTimeout(end, answerSeconds * 1000);
+      const { child, ended } = start(argv, '/dev/null', {});
+      const timer = setTimeout(() => child.kill('SIGKILL'), answerSeconds * 1000);
       const { exit } = await ended;
       clearTimeout(timer);
       return exit === 0;
+    },
+    background(node, argv, log) {
+      const options = ['--nodes=1', '--ntasks=1', `--nodelist=${node}`, '--overlap', '--quiet'];
+      return start(['srun', ...options, ...argv], log, {});
     },
     here,
   };
@@ -71,15 +83,16 @@ export function localSteps(): Steps {
   return {
     async start({ tasksPerNode, command, log, env }) {
       const ranks = tasksPerNode > 1 ? ['--ranks', `${tasksPerNode}`] : [];
-      const { ended, end } = start([...command.argv, ...ranks], log, env);
+      const { child, ended } = start([...command.argv, ...ranks], log, env);
       return {
         ended,
         async kill() {
-          end();
+          child.kill('SIGKILL');
         },
       };
     },
     answers: async () => true,
+    background: () => undefined,
     here,
   };
 }
@@ -97,5 +110,5 @@ function start(argv: readonly string[], log: string, env: Readonly<Record<string
     child.on('error', () => resolve({ exit: 127, signal: null }));
     child.on('close', (exit, signal) => resolve({ exit, signal }));
   });
-  return { ended, end: () => void child.kill('SIGKILL') };
+  return { child, ended };
 }

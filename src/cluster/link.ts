@@ -9,16 +9,7 @@
 // may still write is refused by the number of their attempt (train/attempt.ts).
 //
 // Does not: know what trains (engine.ts) or how a job is submitted (scheduler.ts).
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  readSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readSync, statSync, writeFileSync } from 'node:fs';
 import { constants, hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -44,6 +35,7 @@ import type { Verdict } from './history-files.ts';
 import type { Running, Steps } from './job-steps.ts';
 import { decide, type Failure } from './restart-policy.ts';
 import { batchScript, type Job, type Scheduler, SchedulerError } from './scheduler.ts';
+import { type SentinelFile, sentinelName, signOfLife } from './sentinel.ts';
 import type { Site } from './site.ts';
 import type { VetResult } from './vetting/vet-nodes.ts';
 
@@ -88,7 +80,9 @@ export interface LinkOptions {
 /** Between two looks at what runs. */
 const tickMs = 500;
 /** How long srun may take to end once ranks said that one is lost: nodes that are gone keep it waiting. */
-const lostPatienceMs = 8000;
+const lostPatienceMs = 3000;
+/** How much longer a node may take to answer that ranks have lost. */
+const suspectPatienceMs = 1500;
 /** How long the ranks may take to leave when they were told to. */
 const leavePatienceMs = 20_000;
 /** How long the scheduler may be away before the link goes on without a successor. */
@@ -146,6 +140,8 @@ class Link {
     const stopped = folder.stopped();
     if (stopped) return await this.end('stop', `the chain stands: ${stopped.why}`);
     if (engine.progress().isFinished) return await this.finish();
+    this.keepAlive();
+    this.startSentinels(nodes);
     await this.submitSuccessor();
     await this.settleBefore();
     const past = this.failures();
@@ -173,6 +169,39 @@ class Link {
     } catch (error) {
       this.event('scheduler-away', { why: errorText(error) });
       return undefined;
+    }
+  }
+
+  /** The sign of life that sentinels look for: from a timer, so that it stops with this process and not before. */
+  private keepAlive(): void {
+    let count = 0;
+    const beat = (): void => {
+      try {
+        signOfLife(this.folder, this.name, count++);
+      } catch {
+        // The file system is away for a moment.
+      }
+    };
+    beat();
+    setInterval(beat, 1000).unref();
+  }
+
+  /** Two of the other nodes; where one of them dies the other is left. */
+  private startSentinels(nodes: readonly string[]): void {
+    const { steps, campaign, job } = this.options;
+    for (const node of nodes.filter((each) => each !== nodes[0]).slice(-2)) {
+      const argv = [
+        ...campaign.belay,
+        'campaign',
+        'sentinel',
+        '--out',
+        this.folder.dir,
+        '--link',
+        this.name,
+        '--job',
+        job,
+      ];
+      steps.background(node, argv, this.folder.link(this.name, 'sentinels.txt'));
     }
   }
 
@@ -216,8 +245,10 @@ class Link {
       const begin = folder.record<LinkBeginFile>(name, 'begin.json');
       if (!begin || folder.record(name, 'end.json')) continue;
       const job = await this.pastJob(begin.job);
-      const outcome = job?.outcome;
-      const dead = (await this.downNodes(begin.nodes)) ?? [];
+      const ended = folder.record<SentinelFile>(name, sentinelName);
+      // A job that a sentinel ended was cancelled in the scheduler's words only.
+      const outcome = ended ? 'node-failure' : job?.outcome;
+      const dead = ended ? [ended.node] : ((await this.downNodes(begin.nodes)) ?? []);
       const over = job?.ended ?? now();
       for (const launch of folder.launches(name)) {
         const started = folder.record<LaunchFile>(name, 'steps', launch, 'step.json');
@@ -245,7 +276,8 @@ class Link {
         ...{ exit: null, signal: null, log: '', deadNodes: dead },
         ...(outcome === undefined ? {} : { outcome }),
       });
-      const why = `it ended without a word: ${job === undefined ? 'the scheduler does not remember it' : job.raw}`;
+      const why =
+        ended?.why ?? `it ended without a word: ${job === undefined ? 'the scheduler does not remember it' : job.raw}`;
       folder.write(name, 'end.json', { time: over, why, verdict, next: 'successor', by: this.name });
       this.event('settled', { link: name, why, cause: verdict.cause, domain: verdict.domain });
     }
@@ -458,9 +490,10 @@ class Link {
     const lastStep = options.lastStep?.();
     let verdict: Verdict | undefined;
     if (isFailure) {
-      const silent = await this.silentNodes(nodes);
+      const said = tail(folder.link(this.name, 'steps', launch, 'log.txt'));
+      const silent = await this.silentNodes(nodes, said);
       verdict = attribute({
-        ...{ exit, signal, log: tail(folder.link(this.name, 'steps', launch, 'log.txt')), deadNodes: silent },
+        ...{ exit, signal, log: said, deadNodes: silent },
         events: options.eventsSince?.(began) ?? [],
         ...(watcher?.hang ? { hang: watcher.hang } : {}),
       });
@@ -508,12 +541,17 @@ class Link {
     }
   }
 
-  /** Nodes that do not start a process within seconds, or are down. */
-  private async silentNodes(nodes: readonly string[]): Promise<string[]> {
-    const answers = await Promise.all(
-      nodes.map(async (node) => ((await this.options.steps.answers(node)) ? undefined : node)),
-    );
-    return answers.filter((node) => node !== undefined);
+  /** Nodes that do not start a process within seconds. Those that ranks have lost get little more time than the others take. */
+  private async silentNodes(nodes: readonly string[], said: string): Promise<string[]> {
+    const suspects = new Set([...said.matchAll(/\brank \d+ on (\S+) was lost\b/g)].map(([, node]) => node as string));
+    const answered = new Set<string>();
+    const ask = async (node: string): Promise<void> => {
+      if (await this.options.steps.answers(node)) answered.add(node);
+    };
+    const asked = new Map(nodes.map((node) => [node, ask(node)]));
+    await Promise.all(nodes.filter((node) => !suspects.has(node)).map((node) => asked.get(node)));
+    await Promise.race([Promise.all(asked.values()), wait(suspectPatienceMs)]);
+    return nodes.filter((node) => !answered.has(node));
   }
 
   private async finish(): Promise<LinkEndFile> {

@@ -1,0 +1,160 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { attribute, type Evidence } from './attribution.ts';
+
+const base: Evidence = { exit: 1, signal: null, log: '' };
+
+/** What is known -> domain, cause, and what line or node must show. */
+const cases: readonly (readonly [string, Partial<Evidence>, string, string, RegExp?])[] = [
+  [
+    'an exception of ours on one rank explains lost peers',
+    {
+      log: '1: belay: rank 0 on n1 was lost\n0: belay 0.1.0: this is a bug, please report it\n0: TypeError: x is not a function\n0:     at step (file:///a/step.js:3:9)\n',
+    },
+    'workload',
+    'exception',
+    /TypeError: x is not a function at step/,
+  ],
+  [
+    'a traceback of Python names its last line',
+    {
+      log: '3: Traceback (most recent call last):\n3:   File "pretrain.py", line 4, in <module>\n3: ValueError: bad shape\n',
+    },
+    'workload',
+    'exception',
+    /^ValueError: bad shape$/,
+  ],
+  [
+    'a failed assertion',
+    { exit: 134, log: "python: alloc.c:12: main: Assertion `n > 0' failed.\n" },
+    'workload',
+    'exception',
+    /alloc\.c:12/,
+  ],
+  [
+    'memory, by Slurm',
+    { log: 'slurmstepd: error: Detected 1 oom_kill event in StepId=7.0.\n' },
+    'workload',
+    'out-of-memory',
+  ],
+  [
+    'memory, by CUDA',
+    { log: 'torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB\n' },
+    'workload',
+    'out-of-memory',
+  ],
+  ['memory, by the job', { outcome: 'out-of-memory' }, 'workload', 'out-of-memory'],
+  [
+    'the hint of a lost rank is no proof of memory',
+    {
+      exit: 74,
+      log: '1: belay: rank 2 on n3 was lost\n1:   next:     see what ended that process (its log, out of memory?), then\n',
+    },
+    'infrastructure',
+    'lost-peer',
+    /rank 2 on n3/,
+  ],
+  [
+    'a full disk before its exception',
+    { log: 'Error: ENOSPC: no space left on device, write\n    at writeSync (node:fs:9:1)\n' },
+    'infrastructure',
+    'disk-full',
+  ],
+  [
+    'a node that died explains lost peers',
+    { exit: 74, log: 'belay: rank 2 on n3 was lost\n', deadNodes: ['n3'] },
+    'infrastructure',
+    'node-failure',
+    /n3/,
+  ],
+  [
+    'a node that died, by srun',
+    { log: 'srun: error: Node failure on nid000007\n' },
+    'infrastructure',
+    'node-failure',
+    /nid000007/,
+  ],
+  ['a node that died, by the job', { exit: null, outcome: 'node-failure' }, 'infrastructure', 'node-failure'],
+  ['a segfault by its exit', { exit: 139 }, 'workload', 'segfault', /SIGSEGV/],
+  [
+    'a segfault by srun',
+    { exit: 139, log: 'srun: error: n1: task 0: Segmentation fault (core dumped)\n' },
+    'workload',
+    'segfault',
+    /task 0/,
+  ],
+  [
+    'a loss that is not finite',
+    { log: 'training gave up\n', events: ['not-finite', 'gave-up'] },
+    'workload',
+    'not-finite',
+  ],
+  [
+    'a loss that is not finite, by Megatron',
+    { log: 'found NaN in local forward loss calculation: loss is NaN\n' },
+    'workload',
+    'not-finite',
+  ],
+  ['a device', { log: 'n1: NCCL WARN NET/OFI Request completed with error\n' }, 'infrastructure', 'device'],
+  [
+    'a hang on a node',
+    { exit: null, signal: 'SIGKILL', hang: { node: 'n2', line: 'rank 1 stands in exchange' } },
+    'infrastructure',
+    'hang',
+    /n2/,
+  ],
+  [
+    'a mistake of the user',
+    { exit: 2, log: '0: belay: the recipe x is not valid\n0:   found: y\n' },
+    'workload',
+    'mistake',
+    /recipe x/,
+  ],
+  ['scancel', { exit: null, outcome: 'cancelled' }, 'unknown', 'cancelled'],
+  [
+    'scancel of the step',
+    { exit: 143, log: 'slurmstepd: error: *** STEP 12.0 ON n1 CANCELLED AT 2026-11-23T06:05:36 ***\n' },
+    'unknown',
+    'cancelled',
+  ],
+  ['the time limit', { exit: null, outcome: 'time-limit' }, 'infrastructure', 'time-limit'],
+  [
+    'the time limit, by the step',
+    { log: 'slurmstepd: error: *** STEP 12.0 ON n1 CANCELLED AT 2026-11-23T06:05:36 DUE TO TIME LIMIT ***\n' },
+    'infrastructure',
+    'time-limit',
+  ],
+  ['preemption', { exit: null, outcome: 'preempted' }, 'infrastructure', 'preempted'],
+  [
+    'a kill by nobody knows whom',
+    { exit: 137, log: 'srun: error: n2: task 1: Killed\n' },
+    'unknown',
+    'killed',
+    /task 1: Killed/,
+  ],
+  ['an end without a word', { exit: 3 }, 'unknown', 'exit code 3'],
+];
+
+for (const [name, evidence, domain, cause, shows] of cases) {
+  test(name, () => {
+    const verdict = attribute({ ...base, ...evidence });
+    assert.deepEqual([verdict.domain, verdict.cause], [domain, cause], JSON.stringify(verdict));
+    if (shows) assert.match(`${verdict.line ?? ''}${verdict.node ?? ''}`, shows);
+  });
+}
+
+test('any log has a verdict, and its line is short', () => {
+  fc.assert(
+    fc.property(
+      fc.string({ unit: 'binary', maxLength: 2000 }),
+      fc.option(fc.integer({ min: 0, max: 255 })),
+      (log, exit) => {
+        const verdict = attribute({ exit, signal: null, log });
+        assert.ok((verdict.line ?? '').length <= 300);
+      },
+    ),
+  );
+  // With a pattern that looks back from every word this would not end.
+  attribute({ ...base, log: `${'rank 1 on '.repeat(200_000)}\n${'loss '.repeat(300_000)}` });
+});

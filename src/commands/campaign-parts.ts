@@ -1,0 +1,103 @@
+// What the verbs of `belay campaign` share: the folder, the site, the scheduler, the engine of a campaign.
+//
+// Does not: decide or print anything.
+import { existsSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { UserError } from '../base/errors.ts';
+import { readLines } from '../base/events.ts';
+import { loadRecipe, type Recipe, recipePart, setInRecipe } from '../base/recipe.ts';
+import { CampaignFolder, type CampaignFile } from '../cluster/campaign-folder.ts';
+import type { CampaignSpec } from '../cluster/campaign-spec.ts';
+import type { Engine } from '../cluster/engine.ts';
+import { engineOf } from '../cluster/engines.ts';
+import { readCampaignFiles } from '../cluster/history-files.ts';
+// local
+import { slurmCli } from '../cluster/schedulers/slurm-cli.ts';
+import type { Scheduler } from '../cluster/scheduler.ts';
+import type { Site } from '../cluster/site.ts';
+import { loadSite } from '../cluster/sites.ts';
+import { stageFolders } from './run-folder.ts';
+
+export const schedulerNames = ['slurm', 'local'] as const;
+export type SchedulerName = (typeof schedulerNames)[number];
+
+/** Where jobs of the local scheduler are kept, unless BELAY_JOBS names another folder. */
+export function localJobsFolder(): string {
+  return process.env['BELAY_JOBS'] ?? join(process.env['HOME'] ?? '.', '.belay', 'jobs');
+}
+
+export function schedulerOf(name: string): Scheduler {
+  if (name === 'slurm') return slurmCli();
+
+  throw new UserError(`there is no scheduler "${name}"`, { expected: schedulerNames.join(', ') });
+}
+
+export interface OpenCampaign {
+  readonly folder: CampaignFolder;
+  readonly campaign: CampaignFile;
+  readonly site: Site;
+  readonly scheduler: Scheduler;
+}
+
+/** The campaign of a run folder. */
+export function openCampaign(out: string): OpenCampaign {
+  const folder = new CampaignFolder(out);
+  const campaign = folder.read();
+  return { folder, campaign, site: loadSite(campaign.spec.site), scheduler: schedulerOf(campaign.scheduler) };
+}
+
+/** The recipe that a campaign follows, as it was when it was submitted. */
+export const campaignRecipe = (folder: CampaignFolder): string => join(folder.campaign, 'recipe.json');
+
+/** The recipe of a spec with its changes, checked: what it names must be there. */
+export async function recipeOfSpec(spec: CampaignSpec): Promise<Recipe> {
+  const recipe = setInRecipe(await loadRecipe(spec.recipe), spec.set);
+  recipePart(recipe, 'pretrain');
+  for (const path of recipe.data?.source.paths ?? []) {
+    if (!existsSync(path)) {
+      throw new UserError(`the recipe of the campaign ${spec.name} names files that are not there`, {
+        found: `data.source.paths: ${path}`,
+      });
+    }
+  }
+  return recipe;
+}
+
+/** What trains it. */
+export async function engineOfCampaign({ folder, campaign }: OpenCampaign): Promise<Engine> {
+  const { spec } = campaign;
+  const recipe = await loadRecipe(campaignRecipe(folder));
+  if (spec.engine === 'megatron') {
+    throw new UserError('campaigns with Megatron are not wired yet', { next: 'use the engine belay' });
+  }
+  const flags = ['--recipe', campaignRecipe(folder), '--heartbeat', `${spec.heartbeatSeconds}`];
+  const { dir } = folder;
+  return engineOf({ engine: 'belay', dir, belay: campaign.belay, flags, steps: recipe.pretrain?.steps ?? null });
+}
+
+/** The job that this process runs in. */
+export function ownJob(): string {
+  const job = process.env['BELAY_JOB_ID'] ?? process.env['SLURM_JOB_ID'];
+  if (job === undefined) {
+    throw new UserError('this is no job of a scheduler', {
+      found: `neither SLURM_JOB_ID nor BELAY_JOB_ID on ${hostname()}`,
+      next: 'belay campaign submit starts links; a link is not started by hand',
+    });
+  }
+  return job;
+}
+
+/** The last step that any attempt computed. */
+export function lastComputedStep(folder: CampaignFolder): number | undefined {
+  const { attempts } = readCampaignFiles(folder.dir);
+  return attempts.at(-1)?.computed.at(-1)?.step;
+}
+
+/** Names of the trainer's events since a Unix second. */
+export function trainingEventsSince(folder: CampaignFolder, time: number): string[] {
+  const path = join(folder.dir, stageFolders.pretrain, 'events.jsonl');
+  return readLines<{ readonly time: string; readonly event: string }>(path)
+    .filter((line) => Date.parse(line.time) / 1000 >= time - 1)
+    .map(({ event }) => event);
+}

@@ -1,0 +1,205 @@
+// `belay campaign plan` and `submit`: a spec becomes a chain of jobs.
+//
+// Does not: run in jobs; campaign-link.ts does.
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { buildCommand } from '@stricli/core';
+import { writeJsonAtomic } from '../base/atomic.ts';
+import { UserError } from '../base/errors.ts';
+import { hashJson } from '../base/hashing.ts';
+import type { Json } from '../base/json.ts';
+import { duration, terminalLog } from '../base/progress.ts';
+import type { Recipe } from '../base/recipe.ts';
+import { version } from '../base/version.ts';
+import { type CampaignFile, CampaignFolder, campaignFormat } from '../cluster/campaign-folder.ts';
+import { linkRequest } from '../cluster/campaign-script.ts';
+import { type CampaignSpec, linkShape, loadCampaignSpec } from '../cluster/campaign-spec.ts';
+import { batchScript, type Scheduler } from '../cluster/scheduler.ts';
+import type { Site } from '../cluster/site.ts';
+import { loadSite } from '../cluster/sites.ts';
+import {
+  campaignRecipe,
+  openCampaign,
+  recipeOfSpec,
+  schedulerNames,
+  type SchedulerName,
+  schedulerOf,
+} from './campaign-parts.ts';
+
+/** How this belay is called, for jobs on nodes that see the same files. */
+export function ownCommand(): string[] {
+  return [process.execPath, ...process.execArgv, process.argv[1] as string];
+}
+
+/** A new campaign in its folder, or the one that is there if the spec says the same. */
+export function campaignFile(
+  folder: CampaignFolder,
+  spec: CampaignSpec,
+  recipe: Recipe,
+  scheduler: string,
+): CampaignFile {
+  const specHash = hashJson({ spec, recipe } as unknown as Json);
+  if (folder.exists) {
+    const there = folder.read();
+    if (there.specHash !== specHash) {
+      throw new UserError(`${folder.dir} is another campaign`, {
+        found: `campaign ${there.name} (${there.id}) of another spec or recipe`,
+        next: 'give another --out; what a running campaign does is not changed',
+      });
+    }
+    return there;
+  }
+  const id = randomBytes(4).toString('hex');
+  return {
+    ...{ format: campaignFormat, name: spec.name, id, created: new Date().toISOString(), spec, specHash, scheduler },
+    ...{ belay: ownCommand(), version },
+  };
+}
+
+export interface SubmittedLink {
+  readonly job: string;
+  readonly link: string;
+}
+
+/** Submits the first link, or, where the chain stands, the next. */
+export async function submitCampaign(
+  folder: CampaignFolder,
+  campaign: CampaignFile,
+  recipe: Recipe,
+  site: Site,
+  scheduler: Scheduler,
+): Promise<SubmittedLink> {
+  const request = linkRequest(campaign, site, folder);
+  const script = batchScript(request);
+  const living = (await scheduler.jobs({ name: request.name })).filter(({ state }) => state !== 'ended');
+  if (living.length > 0) {
+    throw new UserError(`the campaign ${campaign.name} is under way`, {
+      found: living.map(({ id, state }) => `job ${id} ${state}`).join(', '),
+      next: `belay campaign status --out ${folder.dir}`,
+    });
+  }
+  if (!folder.exists) folder.create(campaign);
+  if (!existsSync(campaignRecipe(folder))) writeJsonAtomic(campaignRecipe(folder), recipe);
+  folder.goOn();
+  folder.answered('stop');
+  const link = folder.newLink();
+  folder.writeScript(link, script);
+  folder.addSubmission(link);
+  const job = await scheduler.submit(request);
+  const before = folder.links().at(-2) ?? null;
+  folder.write(link, 'job.json', { job, submitted: Date.now() / 1000, predecessor: before });
+  return { job, link };
+}
+
+interface SubmitFlags {
+  readonly spec?: string;
+  readonly out: string;
+  readonly scheduler: SchedulerName;
+  readonly dryRun: boolean;
+  readonly json: boolean;
+}
+
+const specFlags = {
+  spec: { kind: 'parsed', parse: String, brief: 'the campaign as JSON', optional: true },
+  out: { kind: 'parsed', parse: String, brief: 'run folder, on a file system that all nodes share' },
+  scheduler: { kind: 'enum', values: schedulerNames, brief: 'where jobs go', default: 'slurm' },
+  json: { kind: 'boolean', brief: 'print JSON', default: false },
+} as const;
+
+/** Spec, recipe and campaign of the flags: of --spec, or of the campaign that is there. */
+async function given({ spec: path, out, scheduler: name }: Pick<SubmitFlags, 'spec' | 'out' | 'scheduler'>) {
+  const folder = new CampaignFolder(out);
+  if (path === undefined) {
+    const open = openCampaign(out);
+    return { ...open, recipe: await recipeOfSpec(open.campaign.spec) };
+  }
+  const spec = loadCampaignSpec(path);
+  const site = loadSite(spec.site);
+  linkShape(spec, site);
+  const recipe = await recipeOfSpec(spec);
+  const campaign = campaignFile(folder, spec, recipe, name);
+  return { folder, campaign, site, scheduler: schedulerOf(campaign.scheduler), recipe };
+}
+
+export const submit = buildCommand<SubmitFlags>({
+  docs: {
+    brief: 'start a campaign, or let one go on that stands',
+    fullDescription: `Checks the spec, and submits the first job of a chain that trains the recipe to its end. Each job submits its successor
+before it does anything else, saves before its time is up, and goes on after failures; the chain stops by itself. A campaign that
+was stopped goes on by the same verb, without --spec. --dry-run prints the batch script, byte for byte.
+
+EXAMPLE
+  belay campaign submit --spec campaign.json --out /scratch/me/run1 --dry-run
+  belay campaign submit --spec campaign.json --out /scratch/me/run1`,
+  },
+  parameters: {
+    flags: { ...specFlags, dryRun: { kind: 'boolean', brief: 'print the script, submit nothing', default: false } },
+  },
+  async func(flags) {
+    const { folder, campaign, site, scheduler, recipe } = await given(flags);
+    if (flags.dryRun) {
+      process.stdout.write(batchScript(linkRequest(campaign, site, folder)));
+      return;
+    }
+    const { job, link } = await submitCampaign(folder, campaign, recipe, site, scheduler);
+    if (flags.json) process.stdout.write(`${JSON.stringify({ campaign: campaign.id, job, link })}\n`);
+    else terminalLog().line(`campaign ${campaign.name} (${campaign.id}): link ${link} is job ${job}`);
+  },
+});
+
+export const plan = buildCommand<Omit<SubmitFlags, 'dryRun'>>({
+  docs: {
+    brief: 'what a campaign would ask for, checked, without submitting',
+    fullDescription: `Checks the spec against recipe and site, and says what each link asks the scheduler for.
+
+EXAMPLE
+  belay campaign plan --spec campaign.json --out /scratch/me/run1`,
+  },
+  parameters: { flags: specFlags },
+  async func(flags) {
+    const { campaign, site, recipe } = await given(flags);
+    const { spec } = campaign;
+    const shape = linkShape(spec, site);
+    const facts = {
+      ...{ name: spec.name, recipe: recipe.name, engine: spec.engine, site: site.name },
+      ...{ nodes: spec.nodes, spares: spec.spares, ranks: spec.nodes.max * shape.tasksPerNode, ...shape },
+      steps: recipe.pretrain?.steps ?? null,
+    };
+    if (flags.json) {
+      process.stdout.write(
+        `${JSON.stringify({ ...facts, environment: Object.fromEntries(shape.environment) }, null, 2)}\n`,
+      );
+      return;
+    }
+    const { min, max } = spec.nodes;
+    const lines = [
+      ['recipe', `${recipe.name}${facts.steps === null ? '' : `, ${facts.steps} steps`}, with ${spec.engine}`],
+      ['site', `${site.name}: ${site.about}`],
+      [
+        'nodes',
+        `${min === max ? min : `${min} to ${max}`}${spec.spares > 0 ? ` and ${spec.spares} spare` : ''}, ${shape.tasksPerNode} ranks on each`,
+      ],
+      [
+        'links',
+        `${duration(shape.timeSeconds)} each; ${shape.warningSignal} ${shape.warningSeconds} s before the end: saved, and on to the next`,
+      ],
+      [
+        'vetting',
+        spec.vet === null
+          ? 'none'
+          : `before each link's first start; at most ${100 * spec.vet.cap} % of the nodes are left out`,
+      ],
+      [
+        'stops after',
+        `${spec.restart.withoutProgress.workload} failures of the workload, ${spec.restart.withoutProgress.unknown} unclear ones or ${spec.restart.withoutProgress.infrastructure} of the infrastructure without progress`,
+      ],
+      [
+        'environment',
+        shape.environment.length === 0
+          ? 'as it is'
+          : shape.environment.map(([key, value]) => `${key}=${value}`).join('\n               '),
+      ],
+    ];
+    process.stdout.write(lines.map(([name, value]) => `${(name as string).padEnd(14)} ${value}\n`).join(''));
+  },
+});

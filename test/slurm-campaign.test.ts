@@ -1,0 +1,201 @@
+// Campaigns under a real Slurm of a few nodes: chains, and what can be pulled out of them while they train.
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { Campaign, fault, result, Runs } from './slurm/campaigns.ts';
+import { Cluster, whyNoNamespaces, whyNoSlurm } from './slurm/cluster.ts';
+
+const required = process.env['BELAY_REQUIRE_SLURM'] === '1';
+const missing = whyNoSlurm();
+const notApart = missing === undefined ? whyNoNamespaces() : undefined;
+const skip = required ? false : (missing ?? notApart ?? false);
+const needsNodes = { skip, timeout: 300_000 };
+
+const runs = new Runs(mkdtempSync(join(tmpdir(), 'belay-campaign-')));
+let cluster: Cluster;
+
+before(async () => {
+  if (skip) return;
+  [cluster] = await Promise.all([Cluster.start(join(runs.scratch, 'slurm'), 4, true), runs.prepare()]);
+});
+after(async () => {
+  await cluster?.close();
+  rmSync(runs.scratch, { recursive: true, force: true });
+});
+
+const steps = ['pretrain.steps=120', 'pretrain.checkpointEverySteps=5'];
+
+test('a node dies: the job goes on with the healthy ones, with the same bits', needsNodes, async (t) => {
+  const campaign = await Campaign.submit(cluster, runs.folder('node'), runs.spec('node', steps));
+  await campaign.untilSteps(12);
+  const [first] = campaign.begins();
+  assert.equal(first?.nodes.length, 3);
+  const victim = first.nodes[2] as string;
+  await cluster.kill(victim);
+  const at = performance.now();
+  await campaign.until('the second start', () => campaign.launches().length > 1);
+  const count = campaign.steps;
+  await campaign.until('a step of it', () => campaign.steps !== count);
+  t.diagnostic(`trains again after ${((performance.now() - at) / 1000).toFixed(1)} s`);
+  await campaign.untilStopped();
+  const [killed, second] = campaign.launches();
+  assert.equal(killed?.end?.verdict?.domain, 'infrastructure', JSON.stringify(killed?.end));
+  assert.equal(killed?.end?.verdict?.node, victim);
+  assert.deepEqual(second?.nodes, first.nodes.slice(0, 2));
+  assert.equal(campaign.folder.stopped()?.by, 'finished', campaign.said);
+  assert.deepEqual(result(campaign.dir), await runs.undisturbed(steps));
+  await cluster.boot(victim);
+});
+
+test('the node of the controller dies: the successor goes on elsewhere, with the same bits', needsNodes, async (t) => {
+  const campaign = await Campaign.submit(cluster, runs.folder('batch-host'), runs.spec('batch-host', steps));
+  await campaign.untilSteps(12);
+  const [first] = campaign.begins();
+  assert.ok(first);
+  await cluster.kill(first.host);
+  const at = performance.now();
+  await campaign.until('the second link', () => campaign.launches().length > 1);
+  const count = campaign.steps;
+  await campaign.until('a step of it', () => campaign.steps !== count);
+  t.diagnostic(`trains again after ${((performance.now() - at) / 1000).toFixed(1)} s`);
+  await campaign.untilStopped();
+  assert.equal(campaign.folder.stopped()?.by, 'finished', campaign.said);
+  const [end] = campaign.ends();
+  assert.deepEqual(
+    [end?.by, end?.verdict?.cause, end?.verdict?.node],
+    ['0002', 'node-failure', first.host],
+    JSON.stringify(end),
+  );
+  assert.deepEqual(result(campaign.dir), await runs.undisturbed(steps));
+  await cluster.boot(first.host);
+});
+
+test('a network cable is cut: the rank behind it is a zombie that changes nothing', needsNodes, async () => {
+  const campaign = await Campaign.submit(cluster, runs.folder('cut'), runs.spec('cut', steps));
+  await campaign.untilSteps(12);
+  const victim = campaign.begins()[0]?.nodes[1] as string;
+  await cluster.cut(victim);
+  await campaign.until('the second start', () => campaign.launches().length > 1);
+  await cluster.mend(victim);
+  await campaign.untilStopped();
+  assert.equal(campaign.folder.stopped()?.by, 'finished', campaign.said);
+  assert.deepEqual(result(campaign.dir), await runs.undisturbed(steps));
+});
+
+test('a node freezes, and wakes up later', needsNodes, async () => {
+  const campaign = await Campaign.submit(cluster, runs.folder('freeze'), runs.spec('freeze', steps));
+  await campaign.untilSteps(12);
+  const victim = campaign.begins()[0]?.nodes[1] as string;
+  await cluster.freeze(victim);
+  await campaign.until('the second start', () => campaign.launches().length > 1);
+  await cluster.thaw(victim);
+  await campaign.untilStopped();
+  const [frozen] = campaign.launches();
+  assert.deepEqual(
+    [frozen?.end?.verdict?.domain, frozen?.end?.verdict?.node],
+    ['infrastructure', victim],
+    campaign.said,
+  );
+  assert.equal(campaign.folder.stopped()?.by, 'finished', campaign.said);
+  assert.deepEqual(result(campaign.dir), await runs.undisturbed(steps));
+});
+
+test('daemons that are away for a while disturb nothing', needsNodes, async () => {
+  const campaign = await Campaign.submit(cluster, runs.folder('daemons'), runs.spec('daemons', steps));
+  await campaign.untilSteps(5);
+  const node = campaign.begins()[0]?.nodes[1] as string;
+  await cluster.stopSlurmd(node);
+  await cluster.stopController();
+  await campaign.untilSteps(30);
+  await cluster.startSlurmd(node);
+  await cluster.startController();
+  await campaign.untilStopped();
+  assert.equal(campaign.folder.stopped()?.by, 'finished', campaign.said);
+  assert.equal(campaign.launches().length, 1, campaign.said);
+  assert.deepEqual(result(campaign.dir), await runs.undisturbed(steps));
+});
+
+test('a bug stops the chain with the line that caused it, and nothing is left in the queue', needsNodes, async () => {
+  const campaign = await Campaign.submit(
+    ...([cluster, runs.folder('bug')] as const),
+    runs.spec('bug', steps, { environment: fault('exception', 37) }),
+  );
+  await campaign.untilStopped();
+  const stopped = campaign.folder.stopped();
+  assert.equal(stopped?.by, 'policy');
+  assert.match(stopped.why, /no progress/);
+  assert.match(stopped.why, /workload, exception: Error: injected: the loss has the wrong shape/);
+  assert.equal(campaign.launches().length, 2);
+  const status = await campaign.status();
+  assert.deepEqual([status.state, status.step, status.jobs.length], ['stopped', 35, 0]);
+});
+
+test('each way to fail has its label, and one that passes does not stop the chain', needsNodes, async () => {
+  const expected = {
+    'disk-full': ['infrastructure', 'disk-full'],
+    segfault: ['workload', 'segfault'],
+    killed: ['unknown', 'killed'],
+  } as const;
+  for (const [kind, label] of Object.entries(expected)) {
+    const dir = runs.folder(kind);
+    const few = ['pretrain.steps=20', 'pretrain.checkpointEverySteps=5'];
+    const environment = fault(kind, 12, `${dir}.once`);
+    const campaign = await Campaign.submit(
+      cluster,
+      dir,
+      runs.spec(kind, few, { environment, nodes: { min: 1, max: 2 } }),
+    );
+    await campaign.untilStopped();
+    const [failed, passed] = campaign.launches();
+    assert.deepEqual([failed?.end?.verdict?.domain, failed?.end?.verdict?.cause], label, campaign.said);
+    assert.equal(passed?.end?.outcome, 'finished', campaign.said);
+    assert.deepEqual(result(dir), await runs.undisturbed(few));
+  }
+});
+
+test('two campaigns side by side; one is stopped and goes on, one saves when it is asked', needsNodes, async () => {
+  const two = { nodes: { min: 1, max: 2 } };
+  const [left, right] = (await Promise.all(
+    ['left', 'right'].map((name) => Campaign.submit(cluster, runs.folder(name), runs.spec(name, steps, two))),
+  )) as [Campaign, Campaign];
+  await Promise.all([left.untilSteps(7), right.untilSteps(7)]);
+  await right.verb('save');
+  await left.verb('stop');
+  await left.untilStopped();
+  assert.equal(left.folder.stopped()?.by, 'user');
+  assert.ok(left.steps < 120);
+  const status = await left.status();
+  assert.deepEqual(
+    [status.state, status.step, status.jobs.length],
+    ['stopped', left.steps, 0],
+    'it saved the step it was in',
+  );
+  await left.verb('submit');
+  await Promise.all([left.untilStopped(), right.untilStopped()]);
+  const whole = await runs.undisturbed(steps);
+  for (const campaign of [left, right]) {
+    assert.equal(campaign.folder.stopped()?.by, 'finished', campaign.said);
+    assert.deepEqual(result(campaign.dir), whole);
+  }
+});
+
+test('the script of --dry-run is the one that Slurm keeps, byte for byte', needsNodes, async () => {
+  const dir = runs.folder('script');
+  const campaign = await Campaign.submit(
+    cluster,
+    dir,
+    runs.spec('script', steps, { environment: { QUOTED: "it's $HOME" } }),
+  );
+  const shown = await campaign.verb('submit', '--dry-run');
+  const [first] = campaign.folder.links();
+  const job = campaign.folder.record<{ readonly job: string }>(first as string, 'job.json')?.job as string;
+  const kept = await cluster.run('scontrol', 'write', 'batch_script', job, '-');
+  assert.equal(kept.trimEnd(), shown.trimEnd());
+  await campaign.untilSteps(1);
+  await campaign.verb('cancel');
+  await campaign.untilStopped();
+  const stopped = campaign.folder.stopped();
+  assert.deepEqual([stopped?.by, stopped?.why], ['user', 'a user cancelled it']);
+});
