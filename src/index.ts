@@ -139,6 +139,7 @@ export {
 export type { Engine as CampaignEngine, StepCommand, StepEnd, StepPlace, StepVerdict } from './cluster/engine.ts';
 export { engineOf, type EngineSpec } from './cluster/engines.ts';
 export type { MegatronPhasePlan, MegatronPlan } from './cluster/megatron-launch.ts';
+export { absoluteSettings, type MegatronSettings, megatronSettingsSchema } from './cluster/megatron-settings.ts';
 export {
   expectedSeconds,
   parseSimulation,
@@ -171,7 +172,12 @@ export { renderConversation, type RenderChatOptions, type RenderedChat } from '.
 export { type Answer, Chat, type ChatSettings, openChat } from './commands/chat.ts';
 export { type ModelFolder, openModelFolder } from './commands/model-folder.ts';
 export { type RenderedMegatron, renderMegatron, type RenderMegatronOptions } from './commands/render.ts';
-export { checkMegatronPlan, megatronPlan, type MegatronPlanOptions } from './commands/megatron-plan.ts';
+export {
+  checkMegatronNodes,
+  checkMegatronPlan,
+  megatronPlan,
+  type MegatronPlanOptions,
+} from './commands/megatron-plan.ts';
 export { type SimulatedCampaign, simulateCampaign, type SimulateOptions } from './commands/campaign-simulate.ts';
 export { hasChanges, type Trace, type TraceNode, tracePath, traceText } from './commands/trace.ts';
 export {

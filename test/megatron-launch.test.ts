@@ -20,7 +20,12 @@ import type { Site } from '../src/cluster/site.ts';
 import { linkRequest } from '../src/cluster/site-job.ts';
 import { sites } from '../src/cluster/sites.ts';
 import { isTriggered, pullTriggers } from '../src/cluster/triggers.ts';
-import { checkMegatronPlan, type MegatronPlanOptions, megatronPlan } from '../src/commands/megatron-plan.ts';
+import {
+  absoluteSettings,
+  type MegatronSettingsInput,
+  megatronSettingsSchema,
+} from '../src/cluster/megatron-settings.ts';
+import { checkMegatronNodes, checkMegatronPlan, megatronPlan } from '../src/commands/megatron-plan.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'belay-megatron-'));
 after(() => rmSync(scratch, { recursive: true, force: true }));
@@ -30,18 +35,21 @@ const place = { tasksPerNode: 4, folder: '/run/step', job: '77', index: 0 };
 const nodeNames = (count: number): string[] =>
   Array.from({ length: count }, (_, index) => `nid${String(index + 1).padStart(6, '0')}`);
 
-async function published(name: string, options: Partial<MegatronPlanOptions> = {}): Promise<MegatronPlan> {
-  return megatronPlan(await loadRecipe(name), sites.clariden, {
-    name: 'apertus',
-    run: join(scratch, name, 'pretrain'),
+const settingsOf = (input: MegatronSettingsInput): ReturnType<typeof absoluteSettings> =>
+  absoluteSettings(megatronSettingsSchema.parse(input), scratch);
+
+async function published(name: string, more: Partial<MegatronSettingsInput> = {}): Promise<MegatronPlan> {
+  const settings = settingsOf({
     code: '/code/Megatron-LM',
     edf: '/envs/apertus.toml',
     dataRoot: '/data',
     cache: '/iopsstor/scratch/cscs/me/cache',
     wandbProject: 'main-runs',
     copyCode: true,
-    ...options,
+    ...more,
   });
+  const run = join(scratch, name, 'pretrain');
+  return megatronPlan(await loadRecipe(name), sites.clariden, { name: 'apertus', run, settings });
 }
 
 const textOf = (command: StepCommand, name: string): string =>
@@ -186,7 +194,7 @@ test('phases follow each other as the published iterations say', async () => {
 });
 
 test('long-context phases begin with the weights of the one before, in runs of their own', async () => {
-  await assert.rejects(published('apertus-8b-long-context'), /phase 8k[\s\S]*--start DIR/);
+  await assert.rejects(published('apertus-8b-long-context'), /phase 8k[\s\S]*"start": DIR/);
   const plan = await published('apertus-8b-long-context', { start: '/store/8b/checkpoints' });
   const values = (list: MegatronPlan['phases'][number]['begin'], flag: string): readonly string[] | undefined =>
     list?.find((argument) => argument.flag === flag)?.values;
@@ -220,6 +228,8 @@ test('node counts are whole replicas that share out every batch', async () => {
   assert.throws(() => engine.step({ ...place, nodes: nodeNames(1023) }), /on 1023 nodes[\s\S]*expected: 512, 256, 128/);
   assert.deepEqual(nodeCountsOf({ replica: 2, microBatchSize: 4, batchSizes: [24] }, 4, 8), [3, 1]);
   assert.deepEqual(nodeCountsOf({ replica: 32, microBatchSize: 1, batchSizes: [64] }, 4, 7), []);
+  checkMegatronNodes(plan, { min: 512, max: 1024 });
+  assert.throws(() => checkMegatronNodes(plan, { min: 600, max: 1000 }), /on 600 to 1000 nodes[\s\S]*2048, 1024, 512/);
 });
 
 test('files that are missing are named before anything is submitted', async () => {
@@ -287,7 +297,7 @@ function tinyRecipe(): Recipe {
 
 function tiny(
   name: string,
-  options: Partial<MegatronPlanOptions> = {},
+  more: Partial<MegatronSettingsInput> = {},
   port?: number,
 ): { plan: MegatronPlan; site: Site } {
   const dir = join(scratch, name);
@@ -295,13 +305,9 @@ function tiny(
   mkdirSync(tokens, { recursive: true });
   for (const file of ['train.bin', 'train.idx', 'late.bin', 'late.idx']) writeFileSync(join(tokens, file), '');
   const site = siteHere(port);
-  const plan = megatronPlan(tinyRecipe(), site, {
-    name,
-    run: join(dir, 'pretrain'),
-    code: standIn,
-    tokens,
-    ...options,
-  });
+  const settings = settingsOf({ code: standIn, ...more });
+  const environment = { FROM_SPEC: 'yes', NCCL_DEBUG: 'over the site' };
+  const plan = megatronPlan(tinyRecipe(), site, { name, run: join(dir, 'pretrain'), settings, environment });
   return { plan, site };
 }
 
@@ -477,6 +483,17 @@ test('one rank is killed: the others end, and it is no pause', { timeout: 60_000
   const { outcome, why } = await started.ended;
   assert.deepEqual([outcome, why], ['failed', 'exit code 137 (signal 9)']);
   assert.match(started.said(), /a rank is gone/);
+});
+
+test('variables of the campaign go over those of the site', () => {
+  const { plan, site } = tiny('variables');
+  const at = { ...place, nodes: ['n1'], tasksPerNode: 1 };
+  const task = textOf(engineOf({ engine: 'megatron', plan, site }).step(at), 'task.sh');
+  assert.match(task, /^export NCCL_DEBUG='over the site'$/m);
+  assert.match(task, /^export FROM_SPEC=yes$/m);
+  assert.doesNotMatch(task, /it's quoted/);
+  const bare = textOf(engineOf({ engine: 'megatron', plan: { ...plan, environment: {} }, site }).step(at), 'task.sh');
+  assert.match(bare, /^export NCCL_DEBUG='it'\\''s quoted'$/m);
 });
 
 test('secrets of the environment are not written down', () => {

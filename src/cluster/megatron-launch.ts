@@ -45,6 +45,8 @@ export interface MegatronPlan {
   readonly threads: number | null;
   /** Work-arounds of the site's profile by name. */
   readonly workarounds: readonly string[];
+  /** Variables over those of the site. */
+  readonly environment: Readonly<Record<string, string>>;
   /** Runs are written offline; each start sends the one before, where WANDB_API_KEY is set. Null: none. */
   readonly wandb: { readonly project: string } | null;
   /** NCCL's log of every rank, in a file each. */
@@ -85,7 +87,10 @@ export function taskScript(
 ): string {
   const { nodes, tasksPerNode, folder, job, index } = place;
   const code = codeFolder(plan);
-  const variables = environmentOf(site, plan.workarounds);
+  const variables = [
+    ...environmentOf(site, plan.workarounds).filter(({ name }) => !Object.hasOwn(plan.environment, name)),
+    ...Object.entries(plan.environment).map(([name, value]) => ({ name, value })),
+  ];
   const caches = join(site.container.scratch, 'belay-jit', plan.name);
   const own = `${job}.${index}`;
   const jit = jitCacheLines(join(caches, own));

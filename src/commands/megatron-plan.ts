@@ -2,12 +2,14 @@
 //
 // Does not: word arguments (cluster/megatron.ts) or the launch (cluster/megatron-launch.ts); submit.
 import { existsSync } from 'node:fs';
-import { dirname, isAbsolute, join, resolve } from 'node:path';
+import { dirname, isAbsolute, join } from 'node:path';
 import { UserError } from '../base/errors.ts';
 import { type PretrainRecipe, type Recipe, recipePart } from '../base/recipe.ts';
+import { nodeCountsOf } from '../cluster/engine-megatron.ts';
 import type { MegatronArgument } from '../cluster/megatron.ts';
 import type { MegatronPhasePlan, MegatronPlan } from '../cluster/megatron-launch.ts';
 import { phaseLayout } from '../cluster/megatron-layout.ts';
+import type { MegatronSettings } from '../cluster/megatron-settings.ts';
 import type { Site } from '../cluster/site.ts';
 import { triggersFolder } from '../cluster/triggers.ts';
 import { curriculumOf, type Phase } from '../train/curriculum.ts';
@@ -18,58 +20,47 @@ export interface MegatronPlanOptions {
   readonly name: string;
   /** Folder of the training, `DIR/pretrain`. */
   readonly run: string;
-  /** Folder of Megatron-LM. */
-  readonly code: string;
-  /** Folder of belay's stage `tokens`. */
-  readonly tokens?: string;
-  /** Folder of names in mixtures that are neither groups of the recipe nor paths. */
-  readonly dataRoot?: string;
-  /** Folder of Megatron's sample indices; on flash. */
-  readonly cache?: string;
-  /** Checkpoints that the first phase begins with, without its optimizer. */
-  readonly start?: string;
-  readonly edf?: string;
-  readonly copyCode?: boolean;
-  readonly python?: string;
-  readonly threads?: number;
+  /** With absolute paths (absoluteSettings). */
+  readonly settings: MegatronSettings;
+  /** Ranks on each node; that many as it has GPUs where it is not given. */
+  readonly tasksPerNode?: number;
   readonly workarounds?: readonly string[];
-  readonly wandbProject?: string;
-  readonly ncclLog?: boolean;
-  readonly nsys?: boolean;
+  /** Variables over those of the site. */
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
 /** The plan of a recipe's pretraining on a site. */
 export function megatronPlan(recipe: Recipe, site: Site, options: MegatronPlanOptions): MegatronPlan {
   const pretrain = recipePart(recipe, 'pretrain');
-  const root = resolve(options.run);
+  const { name, run: root, settings, tasksPerNode, workarounds = [], environment = {} } = options;
   const curriculum = curriculumOf(pretrain, recipe.seed);
-  let previous = options.start === undefined ? undefined : resolve(options.start);
+  let previous = settings.start;
   const phases = curriculum.phases.map((phase): MegatronPhasePlan => {
     const own = pretrain.phases[phase.index]?.learningRate != null;
     const run = own ? join(root, phase.name) : root;
-    const render = (start?: string): readonly MegatronArgument[] => {
+    const render = (start: string | null): readonly MegatronArgument[] => {
       const folders = {
         run: root,
-        tokens: resolve(options.tokens ?? 'tokens'),
-        cache: resolve(options.cache ?? join(root, 'cache')),
+        tokens: settings.tokens ?? join(dirname(root), 'tokens'),
+        cache: settings.cache ?? join(root, 'cache'),
       };
-      const rendered = renderMegatron(recipe, { ...folders, phase: phase.name, ...(start ? { start } : {}) });
-      return rendered.arguments.map((argument) => inPlace(argument, root, options.dataRoot));
+      const rendered = renderMegatron(recipe, { ...folders, phase: phase.name, ...(start === null ? {} : { start }) });
+      return rendered.arguments.map((argument) => inPlace(argument, root, settings.dataRoot));
     };
-    if (own && previous === undefined) {
+    if (own && previous === null) {
       throw new UserError(`phase ${phase.name} of ${recipe.name} begins with the weights of other training`, {
         expected: 'the folder of its checkpoints, which has latest_checkpointed_iteration.txt',
-        next: 'give it with --start DIR',
+        next: 'name it: "megatron": { "start": DIR }',
       });
     }
-    const begins = own || (phase.index === 0 && previous !== undefined);
+    const begins = own || (phase.index === 0 && previous !== null);
     const plan: MegatronPhasePlan = {
       name: phase.name,
       run,
       from: own ? 0 : phase.startStep,
       to: own ? phase.steps : phase.startStep + phase.steps,
       begin: begins ? render(previous) : null,
-      arguments: render(),
+      arguments: render(null),
       replica: replicaOf(recipe, phase),
       microBatchSize: phase.microBatchSize ?? 1,
       batchSizes: batchSizesOf(pretrain, phase),
@@ -77,34 +68,25 @@ export function megatronPlan(recipe: Recipe, site: Site, options: MegatronPlanOp
     previous = join(run, 'checkpoints');
     return plan;
   });
+  const { code, copyCode, python, edf, threads, wandbProject, ncclLog, nsys } = settings;
   return {
-    name: options.name,
-    run: root,
-    phases,
-    code: resolve(options.code),
-    copyCode: options.copyCode ?? false,
-    python: options.python ?? 'python3',
-    edf: options.edf === undefined ? null : resolve(options.edf),
-    devicesPerNode: Math.max(1, site.node.gpus),
-    threads: options.threads ?? null,
-    workarounds: options.workarounds ?? [],
-    wandb: options.wandbProject === undefined ? null : { project: options.wandbProject },
-    ncclLog: options.ncclLog ?? false,
-    nsys: options.nsys ?? false,
+    ...{ name, run: root, phases, code, copyCode, python, edf, threads, workarounds, environment, ncclLog, nsys },
+    devicesPerNode: tasksPerNode ?? Math.max(1, site.node.gpus),
+    wandb: wandbProject === null ? null : { project: wandbProject },
   };
 }
 
 /** An argument with the folders of this launch: one place for triggers, the run's tokenizer, data below its root. */
-function inPlace(argument: MegatronArgument, root: string, dataRoot: string | undefined): MegatronArgument {
+function inPlace(argument: MegatronArgument, root: string, dataRoot: string | null): MegatronArgument {
   if (argument.flag === '--trigger-path') return { ...argument, values: [triggersFolder(root)] };
   // What `belay render` prints for a recipe that names none.
   if (argument.flag === '--tokenizer-model' && argument.values[0] === 'tokenizer') {
     return { ...argument, values: [join(dirname(root), 'tokenizer')] };
   }
-  if (argument.flag !== '--data-path' || dataRoot === undefined) return argument;
+  if (argument.flag !== '--data-path' || dataRoot === null) return argument;
   const isWeight = (value: string): boolean => argument.values.length > 1 && Number.isFinite(Number(value));
   const values = argument.values.map((value, index) =>
-    (index % 2 === 0 && isWeight(value)) || isAbsolute(value) ? value : join(resolve(dataRoot), value),
+    (index % 2 === 0 && isWeight(value)) || isAbsolute(value) ? value : join(dataRoot, value),
   );
   return { ...argument, values };
 }
@@ -129,6 +111,22 @@ function batchSizesOf(pretrain: PretrainRecipe, phase: Phase): number[] {
     to: index === increments ? Number.POSITIVE_INFINITY : (index + 1) * each,
   }));
   return sizes.filter(({ from, to }) => phase.startSample < to && last >= from).map(({ size }) => size);
+}
+
+/** A UserError where a phase cannot be trained on any number of nodes that a link may take. */
+export function checkMegatronNodes(
+  plan: MegatronPlan,
+  { min, max }: { readonly min: number; readonly max: number },
+): void {
+  for (const phase of plan.phases) {
+    const counts = nodeCountsOf(phase, plan.devicesPerNode, max);
+    if (counts.some((count) => count >= min)) continue;
+    const above = nodeCountsOf(phase, plan.devicesPerNode, 4 * max).filter((count) => count > max);
+    throw new UserError(`Megatron cannot train phase ${phase.name} of ${plan.name} on ${min} to ${max} nodes`, {
+      found: `${plan.devicesPerNode} ranks a node, replicas of ${phase.replica}, batches of ${phase.batchSizes.join(' and ')} in passes of ${phase.microBatchSize}`,
+      expected: `such as ${[...above.slice(-2), ...counts.slice(0, 3)].join(', ') || 'more'} nodes`,
+    });
+  }
 }
 
 /** A UserError that names every file the plan needs and does not find, before a job is submitted. */
