@@ -185,6 +185,20 @@ test('a silent rank is enough for an alarm before its time; its node is asked, a
   );
 });
 
+test('a rank that never comes is named when starting takes too long', () => {
+  const stage = new Stage('absent', { settings: { hangSecondsElsewhere: 100 } });
+  let told: readonly Alert[] = [];
+  for (let i = 0; i < 13; i++) {
+    for (const rank of [0, 2]) stage.beat(rank, { attempt: 0, place: 'between steps' });
+    told = [...told, ...stage.look(10)];
+  }
+  assert.deepEqual(
+    told.map(({ kind, ranks }) => [kind, ranks]),
+    [['hang', [1]]],
+  );
+  assert.match(told[0]?.text ?? '', /of all ranks 1 never came, the first of them 1/);
+});
+
 test('what earlier launches left is no sign of life, and no reason for an alarm', () => {
   const stage = new Stage('old', {}, (before) => {
     before.beat(0, { attempt: 3, steps: 9 });

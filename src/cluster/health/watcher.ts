@@ -346,16 +346,17 @@ export class Watcher {
       };
     });
     const culprits = ranks.filter(({ isCulprit }) => isCulprit);
+    const absent = range(Math.max(...present.map(({ world }) => world))).filter((rank) => !this.lives.has(rank));
     const file = join('health', `hang-${link}-${++this.hangs}.json`);
     const seconds = round(still, 1);
-    replaceFile(join(this.options.dir, 'campaign', file), { link, step: this.step, seconds, ranks });
+    replaceFile(join(this.options.dir, 'campaign', file), { link, step: this.step, seconds, ranks, absent });
     const first = culprits[0];
     this.fire('hang', {
       kind: 'hang',
       ...(first ? { rank: first.rank, node: first.node } : {}),
-      ranks: culprits.map(({ rank }) => rank),
+      ranks: [...culprits.map(({ rank }) => rank), ...absent],
       file,
-      text: `no step for ${seconds} s after step ${this.step}: ${first ? culprits.slice(0, 4).map(describe).join('; ') : 'all ranks wait for each other'}`,
+      text: `no step for ${seconds} s after step ${this.step}: ${causes(culprits, absent)}`,
     });
     this.collecting = undefined;
   }
@@ -396,6 +397,17 @@ export class Watcher {
     });
     this.deliveries.add(delivery);
   }
+}
+
+/** In words, the first few of each. */
+function causes(culprits: readonly StuckRank[], absent: readonly number[]): string {
+  const never = absent.length > 0 ? [`of all ranks ${absent.length} never came, the first of them ${absent[0]}`] : [];
+  const words = [...never, ...culprits.slice(0, 4).map(describe)];
+  return words.length > 0 ? words.join('; ') : 'all ranks wait for each other';
+}
+
+function range(count: number): number[] {
+  return Array.from({ length: count }, (_, i) => i);
 }
 
 function describe({ rank, node, place, stack, thread, unknown, silentSeconds }: StuckRank): string {
