@@ -15,9 +15,9 @@ import { errorText, readJson } from '../base/json.ts';
 import { version } from '../base/version.ts';
 import { appendHistory } from '../cluster/vetting/history.ts';
 import { judge } from '../cluster/vetting/judge.ts';
-import { type NodeReport, type Pass, reportFile, reportFormat, type Work } from '../cluster/vetting/measurements.ts';
+import { type NodeReport, type Pass, reportFile, reportFormat } from '../cluster/vetting/measurements.ts';
 import { type VetSettings, vetSettingsSchema } from '../cluster/vetting/settings.ts';
-import { spreadOf } from '../cluster/vetting/statistics.ts';
+import { summaryRows } from '../cluster/vetting/summary.ts';
 import { judgeAndRemember, type VetResult } from '../cluster/vetting/vet-nodes.ts';
 import { connectGroup, type Group, LostPeer, soloGroup } from '../parallel/group.ts';
 import { type RankPlace, ranksFromEnvironment } from '../parallel/local-group.ts';
@@ -53,6 +53,8 @@ export interface ProbeOptions {
   readonly meeting: string;
   /** Whether each leaves its report there. */
   readonly leaveReports: boolean;
+  /** Whether the first rank wants what all of them measured. */
+  readonly gather: boolean;
   readonly scratch: string;
   readonly settings: VetSettings;
   readonly place: RankPlace | undefined;
@@ -60,9 +62,11 @@ export interface ProbeOptions {
 
 /** Measures; under srun, with all other ranks. Returns what each node said, on the first rank, elsewhere its own. */
 export async function probeNodes(options: ProbeOptions): Promise<NodeReport[]> {
-  const { meeting, leaveReports, scratch, settings, place } = options;
+  const { meeting, leaveReports, gather, scratch, settings, place } = options;
   const node = place?.host ?? process.env['SLURMD_NODENAME'] ?? hostname();
   const { rank, world } = place ?? { rank: 0, world: 1 };
+  // Further tasks of a node would measure each other.
+  const isFirstHere = (process.env['SLURM_LOCALID'] ?? '0') === '0';
   const report: NodeReport = {
     format: reportFormat,
     node,
@@ -74,10 +78,11 @@ export async function probeNodes(options: ProbeOptions): Promise<NodeReport[]> {
     passes: [],
   };
   mkdirSync(meeting, { recursive: true });
-  // What is known so far lies there whatever becomes of the network: a node that says nothing at all is another matter.
+  // What is known so far lies there whatever comes: a node that hangs, and one that never began, are told apart.
   const save = (): void => {
     if (leaveReports) writeFileAtomic(reportFile(meeting, rank), `${JSON.stringify(report)}\n`);
   };
+  save();
   let group: Group | undefined;
   let failure: string | undefined;
   let nodes: string[] = [];
@@ -85,8 +90,8 @@ export async function probeNodes(options: ProbeOptions): Promise<NodeReport[]> {
   try {
     for (let index = 0; index < settings.passes; index++) {
       const before = ownTimes();
-      const local = await measureAlone({ scratch, without: settings.without, quick: false });
-      const pass: Pass = { ...local, pairs: [], collectives: {} };
+      const local = isFirstHere && (await measureAlone({ scratch, without: settings.without, quick: false }));
+      const pass: Pass = { ...(local || { work: {}, failures: {} }), pairs: [], collectives: {} };
       report.passes.push(pass);
       if (index === 0) save();
       try {
@@ -110,15 +115,32 @@ export async function probeNodes(options: ProbeOptions): Promise<NodeReport[]> {
       if (before && after) pass.waited = shareOf(after.waited - before.waited, after.run - before.run);
     }
     save();
-    if (group && failure === undefined) {
-      const texts = group.allGather(Buffer.from(JSON.stringify(report)));
-      const reports = texts.map((text) => JSON.parse(Buffer.from(text).toString()) as NodeReport);
-      all = reports.filter((one, i) => reports.findIndex((other) => other.node === one.node) === i);
-    }
+    if (group && gather && failure === undefined) all = gatherReports(group, report);
   } finally {
     group?.close();
   }
   return rank === 0 ? all : [report];
+}
+
+/** On the first rank the reports of all nodes, elsewhere its own: ten thousand of them are nothing for every rank to have. */
+function gatherReports(group: Group, report: NodeReport): NodeReport[] {
+  const tag = 4;
+  const mine = Buffer.from(JSON.stringify(report));
+  const lengths = group.allGather(new Uint8Array(Uint32Array.of(mine.length).buffer));
+  if (group.rank > 0) {
+    group.wait([group.send(0, tag, mine)]);
+    return [report];
+  }
+  const seen = new Map([[report.node, report]]);
+  for (let rank = 1; rank < group.world; rank++) {
+    const [length = 0] = new Uint32Array((lengths[rank] as Uint8Array).slice().buffer);
+    const theirs = Buffer.alloc(length);
+    group.wait([group.receive(rank, tag, theirs)]);
+    const one = JSON.parse(theirs.toString()) as NodeReport;
+    // Of several ranks of a node the first one measured.
+    if (!seen.has(one.node)) seen.set(one.node, one);
+  }
+  return [...seen.values()];
 }
 
 function shareOf(part: number, rest: number): number {
@@ -184,35 +206,27 @@ export function vetText(reports: readonly NodeReport[]): string {
   return reports.map(reportText).join('\n');
 }
 
-function reportText({ node, facts, passes }: NodeReport): string {
-  const lines = [
-    `${node}: ${Object.entries(facts)
-      .map(([name, value]) => `${name} ${value}`)
-      .join(', ')}`,
-  ];
-  const row = (name: string, samples: readonly number[], rate = ''): void => {
-    const { count, min, mean, std, modes } = spreadOf(samples);
-    const [low, middle, spread] = [min, mean, std].map((value) => value.toFixed(2).padStart(9));
-    const two = modes ? `  two modes: ${modes.low.toFixed(2)} and ${modes.high.toFixed(2)} ms` : '';
-    lines.push(`  ${name.padEnd(24)} ${low} min ${middle} mean ${spread} std  ms of ${count}${rate}${two}`);
-  };
-  for (const pass of passes) {
-    for (const [probe, work] of Object.entries(pass.work) as [string, Work][]) {
-      const { milliseconds, amount, unit } = work;
-      row(probe, milliseconds, `, ${((1000 * amount) / spreadOf(milliseconds).min).toPrecision(3)} ${unit} at best`);
+function reportText(report: NodeReport): string {
+  const { node, facts, passes } = report;
+  const told = Object.entries(facts).map(([name, value]) => `${name} ${value}`);
+  const lines = [`${node}: ${told.join(', ')}`];
+  const rows = summaryRows([report]);
+  passes.forEach((pass, index) => {
+    lines.push(`  pass ${index + 1}${'min'.padStart(28)}${'mean'.padStart(10)}${'std'.padStart(10)}  milliseconds`);
+    for (const row of rows.filter((one) => one.pass === index)) {
+      const { probe, peer = '', min, mean, std, count, best, unit, modes } = row;
+      const numbers = [min, mean, std].map((value) => value.toFixed(2).padStart(10)).join('');
+      const means = best === undefined ? '' : `, ${best.toPrecision(3)} ${unit} at best`;
+      const two = modes === null ? '' : `, two modes: ${modes.low.toFixed(2)} and ${modes.high.toFixed(2)}`;
+      lines.push(`    ${`${probe} ${peer}`.padEnd(24)}${numbers}  of ${count}${means}${two}`);
     }
-    for (const [name, samples] of Object.entries(pass.collectives)) row(name, samples);
-    for (const { peer, latency, transfer } of pass.pairs) {
-      row(`latency ${peer}`, latency);
-      row(`transfer ${peer}`, transfer);
-    }
-    if (pass.load) lines.push(`  others want ${pass.load.cores.toFixed(2)} cores, most of all ${pass.load.most}`);
+    if (pass.load) lines.push(`    others want ${pass.load.cores.toFixed(2)} cores, most of all ${pass.load.most}`);
     if (pass.clock) {
       const { offsetMilliseconds, within } = pass.clock;
-      lines.push(`  clock ${offsetMilliseconds.toFixed(1)} ms from the first node's, within ${within.toFixed(1)} ms`);
+      lines.push(`    clock ${offsetMilliseconds.toFixed(1)} ms from the first node's, within ${within.toFixed(1)} ms`);
     }
-    for (const [probe, why] of Object.entries(pass.failures)) lines.push(`  ${probe} failed: ${why}`);
-  }
+    for (const [probe, why] of Object.entries(pass.failures)) lines.push(`    ${probe} failed: ${why}`);
+  });
   return `${lines.join('\n')}\n`;
 }
 
@@ -271,17 +285,20 @@ Example:
     }
     const settings = loadVetSettings(flags.settings);
     const place = ranksFromEnvironment(process.env);
+    // A campaign reads the reports.
+    const gather = flags.out === undefined || flags.json || flags.judge !== undefined;
     // Without --out ranks still have to meet somewhere.
     const meeting = resolve(flags.out ?? `.belay-vet-${place?.rendezvous ?? process.pid}`);
     try {
       const measurements = await probeNodes({
         meeting,
         leaveReports: flags.out !== undefined,
+        gather,
         scratch: flags.scratch,
         settings,
         place,
       });
-      if ((place?.rank ?? 0) > 0 || (flags.out !== undefined && !flags.json && flags.judge === undefined)) return;
+      if ((place?.rank ?? 0) > 0 || !gather) return;
       report(measurements, settings, flags);
     } finally {
       if (flags.out === undefined && (place?.rank ?? 0) === 0) rmSync(meeting, { recursive: true, force: true });
@@ -301,7 +318,7 @@ async function vetPrologOf(path: string | undefined): Promise<{ readonly sick: b
 function report(measurements: readonly NodeReport[], settings: VetSettings, { judge: history, json }: Flags): void {
   const nodes = measurements.map(({ node }) => node);
   const judged = history === undefined ? undefined : judgeAndRemember(nodes, measurements, settings, history);
-  if (json) process.stdout.write(`${JSON.stringify({ ...judged, measurements })}\n`);
+  if (json) process.stdout.write(`${JSON.stringify({ ...judged, summary: summaryRows(measurements), measurements })}\n`);
   else process.stdout.write(judged ? verdictText(judged) : vetText(measurements));
   if (judged?.verdicts.some(({ verdict }) => verdict === 'sick')) process.exitCode = sickCode;
 }

@@ -10,7 +10,9 @@ import { dirname } from 'node:path';
 import { z } from 'zod';
 import { endsInMidLine, readLines } from '../../base/events.ts';
 import type { NodeVerdict } from './judge.ts';
+import type { NodeReport } from './measurements.ts';
 import type { VetSettings } from './settings.ts';
+import { headline } from './summary.ts';
 
 const entrySchema = z.object({
   time: z.iso.datetime(),
@@ -21,6 +23,8 @@ const entrySchema = z.object({
   verdict: z.enum(['sick', 'clean', 'unvalidated', 'pardoned']),
   why: z.string(),
   suspicions: z.array(z.object({ probe: z.string(), line: z.string(), with: z.string().optional() })),
+  /** What was measured, in few numbers. */
+  measured: z.record(z.string(), z.number()).optional(),
 });
 
 /** A line of the history. */
@@ -43,15 +47,25 @@ export function appendHistory(path: string, entries: readonly HistoryEntry[]): v
   appendFileSync(path, end + entries.map((entry) => `${JSON.stringify(entry)}\n`).join(''));
 }
 
-export function entriesOf(verdicts: readonly NodeVerdict[], time: Date, link?: string): HistoryEntry[] {
-  return verdicts.map(({ node, verdict, why, suspicions }) => ({
-    time: time.toISOString(),
-    node,
-    ...(link === undefined ? {} : { link }),
-    verdict,
-    why,
-    suspicions: suspicions.map((one) => ({ ...one })),
-  }));
+/** The lines that a judgement adds. */
+export function entriesOf(
+  verdicts: readonly NodeVerdict[],
+  reports: readonly NodeReport[],
+  time: Date,
+  link?: string,
+): HistoryEntry[] {
+  return verdicts.map(({ node, verdict, why, suspicions }) => {
+    const report = reports.find((one) => one.node === node);
+    return {
+      time: time.toISOString(),
+      node,
+      ...(link === undefined ? {} : { link }),
+      verdict,
+      why,
+      suspicions: suspicions.map((one) => ({ ...one })),
+      ...(report ? { measured: headline(report) } : {}),
+    };
+  });
 }
 
 /** Why a node stands convicted by its history (the newest judgement included); undefined where it does not. */

@@ -60,7 +60,9 @@ interface PassFindings {
 
 /** Judges `nodes` by their reports; nodes without one count. */
 export function judge(nodes: readonly string[], reports: readonly NodeReport[], settings: VetSettings): Judgement {
-  const known = reports.filter(({ node }) => nodes.includes(node));
+  const started = reports.filter(({ node }) => nodes.includes(node));
+  // Who has no whole pass has nothing to be compared; on most nodes that is nobody's fault.
+  const known = started.filter((report) => report.passes.length > 0);
   const asked = probes.filter((probe) => !settings.without.includes(probe));
   if (known.length * 2 <= nodes.length && known.length < nodes.length) {
     const why = `the probe reported from ${known.length} of ${nodes.length} nodes`;
@@ -69,12 +71,14 @@ export function judge(nodes: readonly string[], reports: readonly NodeReport[], 
       notes: [`${why}: nobody is judged`],
     };
   }
-  const passes = Math.max(1, ...known.map((report) => report.passes.length));
+  const passes = Math.max(...known.map((report) => report.passes.length));
   const findings = Array.from({ length: passes }, (_, i) => judgePass(known, i, asked, settings));
   const enough = Math.ceil((passes * 2) / 3);
   const verdicts = nodes.map((node): NodeVerdict => {
     if (!known.some((report) => report.node === node)) {
-      const why = `no report, while ${known.length} of ${nodes.length} nodes gave one`;
+      const hung = started.some((report) => report.node === node);
+      const what = hung ? 'the probe began there and finished nothing' : 'the probe never began there';
+      const why = `${what}, while it did on ${known.length} of ${nodes.length} nodes`;
       return { node, verdict: 'sick', why, suspicions: [] };
     }
     return verdictOn(node, findings, enough);
@@ -324,10 +328,10 @@ class Court {
     const failed = this.rows.filter((row) => !has(row));
     const why = failed.map(({ pass }) => pass.failures[probe]).find((line) => line !== undefined);
     if (rows.length < needed || rows.length * 2 <= this.rows.length) {
-      const alone = rows.length > 0 && failed.length === 0;
+      const alone = this.rows.length === 1 && needed > 1;
       this.found.invalid.set(
         probe,
-        alone
+        alone && why === undefined
           ? 'one node has nothing to be compared with'
           : `it failed on most nodes: ${why ?? 'nothing was measured'}`,
       );

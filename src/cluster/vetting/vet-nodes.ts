@@ -69,7 +69,7 @@ export function judgeAndRemember(
 ): Omit<VetResult, 'measurements'> {
   const now = new Date();
   const { verdicts, notes } = judge(nodes, reports, settings);
-  appendHistory(history, entriesOf(verdicts, now, link));
+  appendHistory(history, entriesOf(verdicts, reports, now, link));
   const { entries, bad } = readHistory(history);
   const convicted = new Map<string, string>();
   const standings = verdicts.map((verdict): StandingVerdict => {

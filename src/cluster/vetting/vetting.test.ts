@@ -225,6 +225,10 @@ test('no reports at all: nobody is judged; one report missing: that node is sick
   const reports = reportsOf(new Random(7, 'missing'), 4).filter(({ node }) => node !== 'n1');
   assert.deepEqual(sickOf(judge(names(4), reports, settings).verdicts), ['n1']);
   assert.deepEqual(sickOf(judge(names(4), reports.slice(0, 2), settings).verdicts), []);
+  // It began and hangs.
+  const hung = reportsOf(new Random(7, 'missing'), 4).map((one, i) => (i === 2 ? { ...one, passes: [] } : one));
+  const { verdicts } = judge(names(4), hung, settings);
+  assert.deepEqual([sickOf(verdicts), /finished nothing/.test(verdicts[2]?.why ?? '')], [['n2'], true]);
 });
 
 test('an expectation that most nodes miss is the fault of who expects it', () => {
@@ -296,11 +300,14 @@ test('suspicions add up; those of a pair count once per partner', () => {
 test('the history survives torn and foreign lines', () => {
   const dir = mkdtempSync(join(tmpdir(), 'belay-vet-'));
   const path = join(dir, 'campaign', 'nodes.jsonl');
-  const { verdicts } = judge(names(2), reportsOf(new Random(10, 'history'), 2), settings);
-  appendHistory(path, entriesOf(verdicts, day(1), '0001'));
+  const reports = reportsOf(new Random(10, 'history'), 2);
+  const { verdicts } = judge(names(2), reports, settings);
+  appendHistory(path, entriesOf(verdicts, reports, day(1), '0001'));
   appendFileSync(path, '{"node":"n1"}\n{"time":"2026-');
   const { entries, bad } = readHistory(path);
   assert.deepEqual([entries.map(({ node, link }) => `${node} ${link}`), bad], [['n0 0001', 'n1 0001'], 1]);
+  const { gemm = 0, latency = 0, load } = entries[0]?.measured ?? {};
+  assert.ok(gemm > 60 && gemm < 63 && latency > 0.19 && latency < 0.22 && load === 0.05, JSON.stringify(entries[0]));
   appendHistory(path, [entry(2, 'sick')]);
   assert.equal(readHistory(path).entries.at(-1)?.verdict, 'sick', 'a line after a torn one is whole');
   rmSync(dir, { recursive: true });
