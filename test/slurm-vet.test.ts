@@ -30,9 +30,12 @@ const belay = [
   join(packageRoot, isSource ? 'src/cli.ts' : 'dist/src/cli.js'),
 ];
 const nodes = ['n1', 'n2', 'n3', 'n4'];
-const layout = ['-N4', '-n4', '--oversubscribe'];
+/** Who is through does not wait long for a task that hangs. */
+const layout = ['-N4', '-n4', '--oversubscribe', '--wait=5'];
 let cluster: Cluster;
 let hog: Client | undefined;
+/** Each judgement has a history of its own, unless it says which. */
+let judged = 0;
 
 before(async () => {
   if (needsNodes.skip) return;
@@ -54,7 +57,7 @@ async function vet(
     srun: ['nsenter', '-t', controller, '-n', '-u', '-m', '-i', '-p', '--', 'srun', ...layout],
     belay,
     nodes,
-    history: join(scratch, 'other.jsonl'),
+    history: join(scratch, `history-${++judged}.jsonl`),
     out: join(scratch, 'reports'),
     settings,
     ...options,
@@ -85,7 +88,7 @@ test('a probe that is missing everywhere: unvalidated, and nobody is excluded', 
 test('healthy nodes: no conviction in 20 judgements', { ...needsNodes, timeout: 400_000 }, async (t) => {
   const settings = vetSettingsSchema.parse({});
   let judgements = 0;
-  let suspicions = 0;
+  const suspicions: string[] = [];
   for (let run = 0; run < 2; run++) {
     const whole = await vet({ passes: 20 });
     assert.deepEqual([sickOf(whole), whole.excluded, whole.measurements.length], [[], [], 4], said(whole));
@@ -101,12 +104,29 @@ test('healthy nodes: no conviction in 20 judgements', { ...needsNodes, timeout: 
         JSON.stringify({ verdicts, notes }),
       );
       judgements++;
-      suspicions += verdicts.filter((one) => one.suspicions.length > 0).length;
+      suspicions.push(...verdicts.filter((one) => one.suspicions.length > 0).map(({ node, why }) => `${node}: ${why}`));
     }
   }
   assert.equal(judgements, 20);
-  t.diagnostic(`${suspicions} suspicions of ${judgements * nodes.length} nodes judged`);
+  t.diagnostic(
+    [`${suspicions.length} suspicions of ${judgements * nodes.length} nodes judged`, ...suspicions].join('; '),
+  );
 });
+
+test(
+  'a node on which nothing comes up is convicted, and does not keep the others from being measured',
+  needsNodes,
+  async () => {
+    const stuck = ['sh', '-c', '[ "$SLURMD_NODENAME" != n4 ] || exec sleep 120; exec "$@"', 'sh', ...belay];
+    const result = await vet({ patienceSeconds: 4 }, { belay: stuck });
+    assert.deepEqual([sickOf(result), result.excluded], [['n4'], ['n4']], said(result));
+    assert.match(result.verdicts[3]?.why as string, /never began there, while it did on 3 of 4 nodes/);
+    for (const { passes } of result.measurements) {
+      assert.equal(passes.length, 2);
+      assert.ok(passes.every(({ work }) => Object.keys(work).length === 4));
+    }
+  },
+);
 
 test(
   '20 ms on the wire of one node in one of four judgements: it is convicted, alone, and stays so',
@@ -168,9 +188,11 @@ test('as a prolog of slurmd: the sick node is drained before the job starts ther
   await cluster.run('scontrol', 'reconfigure');
   const job = cluster.client(['srun', '-w', 'n3', '-n1', '--oversubscribe', 'hostname']);
   const end = performance.now() + 60_000;
-  while (!(await cluster.run('sinfo', '-h', '-n', 'n3', '-o', '%T %E')).startsWith('drain')) {
-    assert.ok(performance.now() < end, `${job.said}\n${readFileSync(join(scratch, 'prolog.log'), 'utf8')}`);
+  let state = '';
+  while (!/^drain.*Prolog error/.test(state)) {
+    assert.ok(performance.now() < end, `${state}\n${job.said}`);
     await wait(200);
+    state = await cluster.run('sinfo', '-h', '-n', 'n3', '-o', '%T %E');
   }
   assert.match(readFileSync(join(scratch, 'prolog.log'), 'utf8'), /n3 is sick/);
   await cluster.run('scancel', '-u', userInfo().username);

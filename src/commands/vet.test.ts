@@ -63,12 +63,26 @@ test('four nodes: everything is measured everywhere, judged by the first, and re
   const history = join(scratch, 'nodes.jsonl');
   const all = await vetAll(4, 4, ['--judge', history, '--json']);
   const [first] = all;
-  assert.deepEqual(all.slice(1).map(({ stdout }) => stdout), ['', '', ''], 'one talks');
+  assert.deepEqual(
+    all.slice(1).map(({ stdout }) => stdout),
+    ['', '', ''],
+    'one talks',
+  );
   const result = JSON.parse(first?.stdout as string) as VetResult & { readonly summary: SummaryRow[] };
-  assert.deepEqual(result.notes.filter((note) => /not validated/.test(note)), []);
-  assert.deepEqual(result.verdicts.map(({ node }) => node), [0, 1, 2, 3].map(nodeOf));
+  assert.deepEqual(
+    result.notes.filter((note) => /not validated/.test(note)),
+    [],
+  );
+  assert.deepEqual(
+    result.verdicts.map(({ node }) => node),
+    [0, 1, 2, 3].map(nodeOf),
+  );
   const anySick = result.verdicts.some(({ verdict }) => verdict === 'sick');
-  assert.deepEqual(all.map(({ code }) => code), [anySick ? 6 : 0, 0, 0, 0], first?.stderr);
+  assert.deepEqual(
+    all.map(({ code }) => code),
+    [anySick ? 6 : 0, 0, 0, 0],
+    first?.stderr,
+  );
 
   for (const node of [0, 1, 2, 3].map(nodeOf)) {
     for (const pass of [0, 1]) {
@@ -97,7 +111,11 @@ test('a node that does not come: the others leave what they measured, and it is 
   const out = join(scratch, 'reports');
   const settings = settingsFile('impatient.json', { passes: 1, patienceSeconds: 2 });
   const all = await vetAll(4, 3, ['--out', out, '--settings', settings]);
-  assert.deepEqual(all.map(({ code }) => code), [0, 0, 0], all[0]?.stderr);
+  assert.deepEqual(
+    all.map(({ code }) => code),
+    [0, 0, 0],
+    all[0]?.stderr,
+  );
   const { reports, bad } = readReports(out);
   assert.deepEqual([reports.length, bad], [3, []]);
   for (const { passes } of reports) {
@@ -110,7 +128,12 @@ test('a node that does not come: the others leave what they measured, and it is 
 });
 
 test('alone: what was found, for people; nothing to compare with', async () => {
-  const { code, stdout } = await vet(['--judge', join(scratch, 'alone.jsonl'), '--settings', settingsFile('p.json', { passes: 1, busyCores: 1e6 })]);
+  const { code, stdout } = await vet([
+    '--judge',
+    join(scratch, 'alone.jsonl'),
+    '--settings',
+    settingsFile('p.json', { passes: 1, busyCores: 1e6 }),
+  ]);
   assert.equal(code, 0, stdout);
   assert.match(stdout, /^note: gemm was not validated: one node has nothing to be compared with$/m);
   assert.match(stdout, /^unvalidated \S+ {2}not validated: gemm, memory/m);
@@ -120,12 +143,22 @@ test('alone: what was found, for people; nothing to compare with', async () => {
 test('as a prolog: one line; only a sick node has another exit code than 0', async () => {
   const quiet = { busyCores: 1e6 };
   const well = await vet(['--prolog', '--settings', settingsFile('quiet.json', quiet)]);
-  assert.deepEqual([well.code, well.stdout.replace(/vet: \S+/, 'vet: NODE')], [0, 'belay vet: NODE is clean: nothing found\n']);
+  assert.deepEqual(
+    [well.code, well.stdout.replace(/vet: \S+/, 'vet: NODE')],
+    [0, 'belay vet: NODE is clean: nothing found\n'],
+  );
   const expect = { atLeast: { gpus: 1000 }, variables: { NO_SUCH_VARIABLE: '1' } };
   const sick = await vet(['--prolog', '--settings', settingsFile('expect.json', { ...quiet, expect })]);
   assert.equal(sick.code, 6);
-  assert.match(sick.stdout, /^belay vet: \S+ is sick: NO_SUCH_VARIABLE is not set, expected 1, gpus is \d+, expected at least 1000\n$/);
-  for (const broken of [settingsFile('broken.json', '{'), settingsFile('unknown.json', { passs: 1 }), '/no/such/file']) {
+  assert.match(
+    sick.stdout,
+    /^belay vet: \S+ is sick: NO_SUCH_VARIABLE is not set, expected 1, gpus is \d+, expected at least 1000\n$/,
+  );
+  for (const broken of [
+    settingsFile('broken.json', '{'),
+    settingsFile('unknown.json', { passs: 1 }),
+    '/no/such/file',
+  ]) {
     const { code, stdout } = await vet(['--prolog', '--settings', broken]);
     assert.deepEqual([code, stdout.split('\n').length], [0, 2], stdout);
     assert.match(stdout, /^belay vet: nothing was checked: /);

@@ -93,7 +93,12 @@ export async function probeNodes(options: ProbeOptions): Promise<NodeReport[]> {
       const local = isFirstHere && (await measureAlone({ scratch, without: settings.without, quick: false }));
       const pass: Pass = { ...(local || { work: {}, failures: {} }), pairs: [], collectives: {} };
       report.passes.push(pass);
-      if (index === 0) save();
+      const wait = (): void => {
+        const after = ownTimes();
+        if (before && after) pass.waited = shareOf(after.waited - before.waited, after.run - before.run);
+      };
+      wait();
+      save();
       try {
         if (failure === undefined) {
           group ??= await connect(meeting, settings, place);
@@ -111,8 +116,7 @@ export async function probeNodes(options: ProbeOptions): Promise<NodeReport[]> {
       for (const probe of ['latency', 'transfer', 'clock'] as const) {
         if (failure !== undefined && !settings.without.includes(probe)) pass.failures[probe] = failure;
       }
-      const after = ownTimes();
-      if (before && after) pass.waited = shareOf(after.waited - before.waited, after.run - before.run);
+      wait();
     }
     save();
     if (group && gather && failure === undefined) all = gatherReports(group, report);
@@ -190,7 +194,7 @@ export async function vetProlog(settings: VetSettings): Promise<{ readonly sick:
       passes: [{ ...local, pairs: [], collectives: {} }],
     };
     const compared = ['gemm', 'memory', 'write', 'fsync', 'latency', 'transfer', 'clock'] as const;
-    const quick = { ...settings, without: [...settings.without, ...compared] };
+    const quick = { ...settings, passes: 1, without: [...settings.without, ...compared] };
     const { verdicts, notes } = judge([node], [report], quick);
     const [verdict] = verdicts;
     const sick = verdict?.verdict === 'sick';
@@ -318,7 +322,8 @@ async function vetPrologOf(path: string | undefined): Promise<{ readonly sick: b
 function report(measurements: readonly NodeReport[], settings: VetSettings, { judge: history, json }: Flags): void {
   const nodes = measurements.map(({ node }) => node);
   const judged = history === undefined ? undefined : judgeAndRemember(nodes, measurements, settings, history);
-  if (json) process.stdout.write(`${JSON.stringify({ ...judged, summary: summaryRows(measurements), measurements })}\n`);
+  if (json)
+    process.stdout.write(`${JSON.stringify({ ...judged, summary: summaryRows(measurements), measurements })}\n`);
   else process.stdout.write(judged ? verdictText(judged) : vetText(measurements));
   if (judged?.verdicts.some(({ verdict }) => verdict === 'sick')) process.exitCode = sickCode;
 }

@@ -77,11 +77,13 @@ export function standing(
 ): string | undefined {
   const since = now.getTime() - memory.days * 86_400_000;
   const own = entries.filter((entry) => entry.node === node && Date.parse(entry.time) >= since);
+  // A node that was slow with one that is sick has nothing against it.
+  const sickOnes = new Set(entries.filter(({ verdict }) => verdict === 'sick').map((entry) => entry.node));
+  const speaksAgainst = (entry: HistoryEntry): boolean =>
+    entry.verdict === 'sick' || grounds(entry, sickOnes).length > 0;
   const pardoned = own.findLastIndex(({ verdict }) => verdict === 'pardoned');
   // Judgements that could not tell count neither way, unless something was suspected in them.
-  const told = own
-    .slice(pardoned + 1)
-    .filter(({ verdict, suspicions }) => verdict !== 'unvalidated' || suspicions.length > 0);
+  const told = own.slice(pardoned + 1).filter((entry) => entry.verdict !== 'unvalidated' || speaksAgainst(entry));
   const clean = told.length - 1 - told.findLastIndex(speaksAgainst);
   if (clean >= memory.acquittedBy || clean === told.length) return undefined;
   const sick = told.filter(({ verdict }) => verdict === 'sick');
@@ -89,18 +91,16 @@ export function standing(
   if (last) return `sick in ${sick.length} of ${told.length} judgements, last on ${last.time}: ${last.why}`;
   // Sooner or later everything is suspected of something: only what comes back soon counts.
   const suspected = told.slice(-memory.among).filter(speaksAgainst);
-  const grounds = new Set(suspected.flatMap(groundsOf));
-  if (grounds.size < memory.suspicions) return undefined;
+  const different = new Set(suspected.flatMap((entry) => grounds(entry, sickOnes)));
+  if (different.size < memory.suspicions) return undefined;
   const line = suspected.at(-1)?.suspicions[0]?.line ?? '';
   return `suspected in ${suspected.length} of ${Math.min(told.length, memory.among)} judgements, last on ${suspected.at(-1)?.time}: ${line}`;
 }
 
-function speaksAgainst({ verdict, suspicions }: HistoryEntry): boolean {
-  return verdict === 'sick' || suspicions.length > 0;
-}
-
-/** What an entry counts for: itself, or the partners that may have been meant instead. */
-function groundsOf(entry: HistoryEntry): string[] {
+/** What the suspicions of an entry count for: the entry itself, or the partners that may have been meant instead. */
+function grounds(entry: HistoryEntry, sick: ReadonlySet<string>): string[] {
   const own = entry.suspicions.some((one) => one.with === undefined);
-  return own ? [entry.time] : entry.suspicions.map((one) => `with ${one.with}`);
+  if (own) return [entry.time];
+  const partners = entry.suspicions.flatMap((one) => one.with ?? []).filter((partner) => !sick.has(partner));
+  return partners.map((partner) => `with ${partner}`);
 }

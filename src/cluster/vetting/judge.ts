@@ -73,7 +73,8 @@ export function judge(nodes: readonly string[], reports: readonly NodeReport[], 
   }
   const passes = Math.max(...known.map((report) => report.passes.length));
   const findings = Array.from({ length: passes }, (_, i) => judgePass(known, i, asked, settings));
-  const enough = Math.ceil((passes * 2) / 3);
+  // Where the probe was ended half-way, what it found has not been repeated.
+  const enough = Math.ceil((Math.max(passes, settings.passes) * 2) / 3);
   const verdicts = nodes.map((node): NodeVerdict => {
     if (!known.some((report) => report.node === node)) {
       const hung = started.some((report) => report.node === node);
@@ -83,7 +84,15 @@ export function judge(nodes: readonly string[], reports: readonly NodeReport[], 
     }
     return verdictOn(node, findings, enough);
   });
-  return { verdicts, notes: [...notesOnProbes(findings), ...notesOnCollectives(known, settings)] };
+  // What was slow with a sick node says nothing against the other.
+  const isSick = (node: string | undefined): boolean =>
+    verdicts.some((one) => one.node === node && one.verdict === 'sick');
+  const cleared = verdicts.map((verdict): NodeVerdict => {
+    const suspicions = verdict.suspicions.filter((one) => !isSick(one.with));
+    if (verdict.verdict !== 'clean') return { ...verdict, suspicions };
+    return { ...verdict, suspicions, why: whyClean(suspicions) };
+  });
+  return { verdicts: cleared, notes: [...notesOnProbes(findings), ...notesOnCollectives(known, settings)] };
 }
 
 function verdictOn(node: string, findings: readonly PassFindings[], enough: number): NodeVerdict {
@@ -101,11 +110,15 @@ function verdictOn(node: string, findings: readonly PassFindings[], enough: numb
     }
   }
   const unvalidated = [...missing].filter(([, times]) => findings.length - times < enough).map(([probe]) => probe);
-  if (unvalidated.length > 0) {
+  if (findings.length < enough || unvalidated.length > 0) {
+    if (unvalidated.length === 0) return { node, verdict: 'unvalidated', why: 'the probe did not end', suspicions };
     return { node, verdict: 'unvalidated', why: `not validated: ${unvalidated.join(', ')}`, suspicions };
   }
-  const why = suspicions.length === 0 ? 'nothing found' : `not repeated: ${linesOf(suspicions)}`;
-  return { node, verdict: 'clean', why, suspicions };
+  return { node, verdict: 'clean', why: whyClean(suspicions), suspicions };
+}
+
+function whyClean(suspicions: readonly Suspicion[]): string {
+  return suspicions.length === 0 ? 'nothing found' : `not repeated: ${linesOf(suspicions)}`;
 }
 
 /** One line per probe: the first of each. */
@@ -190,7 +203,7 @@ class Court {
         const { unit } = pass.work[probe] as NonNullable<Pass['work'][WorkProbe]>;
         return [[node, `${probe} ${rate(best)} ${unit} at best, elsewhere ${rate(usual)} usually`]];
       }
-      if (this.isUnsteady(collapsed[i] as number, usuallyCollapsed, cost.length, [pass])) {
+      if (!disks.includes(probe) && this.isUnsteady(collapsed[i] as number, usuallyCollapsed, cost.length, [pass])) {
         return [[node, `${probe} collapsed in ${percent(collapsed[i])} of ${cost.length} samples`]];
       }
       return [];
@@ -217,17 +230,20 @@ class Court {
       this.found.invalid.set(probe, 'one pair of nodes has nothing to be compared with');
       return;
     }
-    // Two sick nodes of four are in all pairs but one: the usual is that of the quicker ones.
-    const lists = all.flatMap((pair) => pair.lists);
+    // Two sick nodes of four are in all pairs but one: the usual is that of the quickest.
+    const lists = all.flatMap((pair) => pair.lists).sort((a, b) => quantile(a, 0.5) - quantile(b, 0.5));
+    const quickest = lists.slice(0, Math.max(2, Math.ceil(lists.length * quicker)));
     const usual = quantile(
-      lists.map((samples) => quantile(samples, 0.5)),
-      quicker,
+      quickest.map((samples) => quantile(samples, 0.5)),
+      1,
     );
     const { slower, collapse, floorMilliseconds: floor } = this.settings;
-    const limit = Math.max(usual * (1 + slower[probe]), usual + floor);
+    // Where even these vary, because cores are shared, others may be unlucky.
+    const noise = Math.max(...quickest.map((samples) => quantile(samples, 0.9) - quantile(samples, 0.1)));
+    const limit = Math.max(usual * (1 + slower[probe]), usual + floor, usual + 2 * noise);
     const collapsed = (samples: readonly number[]): number =>
       shareAbove(samples, Math.max(usual * collapse, usual + floor));
-    const usuallyCollapsed = quantile(lists.map(collapsed), quicker);
+    const usuallyCollapsed = quantile(quickest.map(collapsed), 1);
     const judged = all.map(({ nodes, lists: both }): JudgedPair => {
       const ends = nodes.flatMap((node) => passes.get(node) ?? []);
       const isSlow = (samples: readonly number[]): boolean =>
@@ -385,7 +401,10 @@ function notesOnCollectives(reports: readonly NodeReport[], settings: VetSetting
   );
 }
 
-/** Which of the pairs, from the quickest on, stands for healthy ones. */
+/** Others write to them too, also from other nodes: that they are slow now and then is not this node's fault. */
+const disks: readonly Probe[] = ['write', 'fsync'];
+
+/** The share of pairs, from the quickest on, that stand for healthy ones. */
 const quicker = 1 / 8;
 
 function isWork(probe: Probe): probe is WorkProbe {

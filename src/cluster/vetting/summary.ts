@@ -63,13 +63,25 @@ export function headline({ passes }: NodeReport): Record<string, number> {
   const most = (values: number[]): number => Math.max(...values);
   for (const probe of ['gemm', 'memory', 'write', 'fsync'] as const) {
     const works = passes.map(({ work }) => work[probe]);
-    set(probe, works.map((work) => work && bestRate(work)), most);
+    set(
+      probe,
+      works.map((work) => work && bestRate(work)),
+      most,
+    );
   }
   for (const probe of ['latency', 'transfer'] as const) {
     const medians = passes.flatMap(({ pairs }) => pairs.map((pair) => quantile(pair[probe], 0.5)));
     set(probe, medians, (values) => quantile(values, 0.5));
   }
-  set('load', passes.map(({ load }) => load?.cores), most);
-  set('clock', passes.map(({ clock }) => clock?.offsetMilliseconds), (values) => quantile(values, 0.5));
+  set(
+    'load',
+    passes.map(({ load }) => load?.cores),
+    most,
+  );
+  set(
+    'clock',
+    passes.map(({ clock }) => clock?.offsetMilliseconds),
+    (values) => quantile(values, 0.5),
+  );
   return numbers;
 }

@@ -15,7 +15,10 @@ import { type NodeReport, readReports } from './measurements.ts';
 import { type VetSettings, type VetSettingsInput, vetSettingsSchema } from './settings.ts';
 
 export interface VetNodesOptions {
-  /** Starts one task on each node, e.g. srun --overlap --nodes=4 --ntasks-per-node=1. */
+  /**
+   * Starts one task on each node, e.g. srun --overlap --nodes=4 --ntasks-per-node=1 --wait=30. Without --wait a task that
+   * hangs costs the whole patience.
+   */
   readonly srun: readonly string[];
   /** How belay is started on a node. */
   readonly belay: readonly string[];
@@ -91,7 +94,7 @@ function patience({ patienceSeconds, passes }: VetSettings): number {
   return 1000 * (2 * patienceSeconds + 60 * passes);
 }
 
-/** Why a command failed: the last line it said; undefined where it did not. */
+/** Why a command failed, in its own words; undefined where it did not. */
 async function runToEnd(
   file: string,
   args: readonly string[],
@@ -101,7 +104,7 @@ async function runToEnd(
   signal?.throwIfAborted();
   const child = spawn(file, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   let said = '';
-  child.stderr.setEncoding('utf8').on('data', (text: string) => void (said = (said + text).slice(-4096)));
+  child.stderr.setEncoding('utf8').on('data', (text: string) => void (said = (said + text).slice(0, 4096)));
   const stop = (): void => endChild(child);
   const timer = setTimeout(stop, milliseconds);
   signal?.addEventListener('abort', stop);
@@ -113,7 +116,9 @@ async function runToEnd(
     signal?.throwIfAborted();
     if (end === undefined) return undefined;
     const lines = said.trim().split('\n');
-    return lines[0] === '' ? end : `${end}, ${lines.at(-1)?.trim()}`;
+    // That a task ended, and how, srun says of each; why comes from the task, before that or after.
+    const line = lines.find((one) => !/: tasks? [\d,-]+: /.test(one)) ?? lines[0] ?? '';
+    return line === '' ? end : `${end}, ${line}`;
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener('abort', stop);

@@ -94,7 +94,7 @@ interface Fault {
   readonly passes?: readonly number[];
   readonly delay?: number;
   readonly gemm?: number;
-  /** Of 20 samples of the disk, so many collapse. */
+  /** Of 20 samples of matrix products, so many collapse. */
   readonly collapsed?: number;
   readonly load?: number;
   readonly clock?: number;
@@ -126,13 +126,15 @@ function reportsOf(
       variables: {},
       passes: Array.from({ length: passes }, (_, pass): Pass => {
         const own = faultsOf(node, pass);
-        const disk = many(5).map((value, i) => (i < (own[0]?.collapsed ?? 0) ? value * 10 : value));
-        const gemm = { milliseconds: many(8 * (own[0]?.gemm ?? 1)), amount: 0.5, unit: 'GFLOP/s' };
+        const products = many(8 * (own[0]?.gemm ?? 1)).map((value, i) =>
+          i < (own[0]?.collapsed ?? 0) ? value * 10 : value,
+        );
+        const gemm = { milliseconds: products, amount: 0.5, unit: 'GFLOP/s' };
         return {
           work: {
             ...(failing.includes(node) ? {} : { gemm }),
             memory: { milliseconds: many(12), amount: 0.1, unit: 'GB/s' },
-            write: { milliseconds: disk, amount: 4, unit: 'MB/s' },
+            write: { milliseconds: many(5), amount: 4, unit: 'MB/s' },
             fsync: { milliseconds: many(2), amount: 1, unit: '1/s' },
           },
           load: { cores: 0.05 + sum(own, 'load'), most: 'stress' },
@@ -178,7 +180,7 @@ test('each fault convicts exactly its node and says why', () => {
     [{ node: 0, gemm: 1.5 }, /gemm 4\d .* at best, elsewhere 6\d usually/],
     [{ node: 3, load: 2 }, /other processes want 2\.\d cores, most of all stress/],
     [{ node: 1, clock: 90_000 }, /clock is 90\.\d s off/],
-    [{ node: 1, collapsed: 4 }, /write collapsed in 20 % of 20 samples/],
+    [{ node: 1, collapsed: 4 }, /gemm collapsed in 20 % of 20 samples/],
   ];
   for (const [fault, why] of cases) {
     const { verdicts } = judge(names(4), reportsOf(random, 4, { faults: [fault] }), settings);
@@ -200,6 +202,19 @@ test('a fault in one pass of two is a suspicion', () => {
   assert.deepEqual(
     verdicts.filter((one) => one.suspicions.length > 0).map(({ node, verdict }) => `${node} ${verdict}`),
     ['n1 clean'],
+  );
+});
+
+test('a probe that was ended half-way convicts nobody that it measured', () => {
+  const faults = [{ node: 1, delay: 20 }];
+  const { verdicts } = judge(names(4), reportsOf(new Random(5, 'half'), 4, { faults, passes: 1 }), settings);
+  assert.deepEqual(
+    [...new Set(verdicts.map(({ verdict, why }) => `${verdict} ${why}`))],
+    ['unvalidated the probe did not end'],
+  );
+  assert.deepEqual(
+    verdicts.map(({ suspicions }) => suspicions.length > 0),
+    [false, true, false, false],
   );
 });
 
@@ -295,6 +310,7 @@ test('suspicions add up; those of a pair count once per partner', () => {
   assert.equal(stands(entry(1, 'clean', own), ...between, entry(3, 'clean', own)), false);
   assert.equal(stands(entry(1, 'clean', withA), entry(2, 'clean', withA), entry(3, 'clean', withA)), false);
   assert.equal(stands(entry(1, 'clean', withA), entry(2, 'clean', withB)), true);
+  assert.equal(stands(entry(1, 'clean', withA), entry(2, 'clean', withB), { ...entry(2, 'sick'), node: 'a' }), false);
 });
 
 test('the history survives torn and foreign lines', () => {
