@@ -37,6 +37,14 @@ export function schedulerContract(
     test(`${name}: ${what}`, limits, async () => await body(setting()));
   };
 
+  let warned = '';
+  check('a warning is asked for, and takes its time while other tests run', async (at) => {
+    const body = `${at.step} sh -c 'exec 2>/dev/null; trap "echo warned; exit 0" USR2; echo ready; while :; do sleep 0.1; done'\necho over`;
+    // Slurm may be a minute early, and no time limit of it is shorter.
+    const warning = { signal: 'USR2', seconds: 58 };
+    warned = await at.scheduler.submit(request(at, { name: 'warned', body, timeSeconds: 60, warning }));
+  });
+
   check('jobs end as they ended, with their output, code and signal', async (at) => {
     const { scheduler } = at;
     const since = Math.floor(Date.now() / 1000) - 60;
@@ -120,18 +128,6 @@ export function schedulerContract(
     assert.ok((last.began as number) >= (before?.ended as number), show({ before, last }));
   });
 
-  check('a warning reaches the steps, not the batch script', async (at) => {
-    const { scheduler } = at;
-    const body = `${at.step} sh -c 'exec 2>/dev/null; trap "echo warned; exit 0" USR2; echo ready; while :; do sleep 0.1; done'\necho over`;
-    const id = await scheduler.submit(
-      // The scheduler may be a minute early, and no time limit of Slurm is shorter.
-      request(at, { name: 'warned', body, timeSeconds: 60, warning: { signal: 'USR2', seconds: 58 } }),
-    );
-    const ended = await until(scheduler, id, 'ended', 100_000);
-    assert.equal(ended.outcome, 'completed', show(ended));
-    assert.equal(await textOf(join(at.directory, `warned-${id}.log`)), 'ready\nwarned\nover\n');
-  });
-
   check('a signal by hand reaches the steps', async (at) => {
     const { scheduler } = at;
     if (scheduler.lacks.has('signal')) return await rejects(scheduler.signal('1', 'USR2'), 'unsupported');
@@ -155,12 +151,12 @@ export function schedulerContract(
 
   check('filters: by id, by name, by user; what nobody submitted is nobody’s', async (at) => {
     const { scheduler } = at;
-    const id = await scheduler.submit(request(at, { name: 'sought', body: 'true' }));
+    const id = await scheduler.submit(request(at, { name: `sought-${name}`, body: 'true' }));
     const other = await scheduler.submit(request(at, { name: 'other', body: 'true' }));
     const [{ user } = { user: '' }] = await scheduler.jobs({ ids: [id] });
     const ids = async (filter: Parameters<Scheduler['jobs']>[0]): Promise<string[]> =>
       (await scheduler.jobs(filter)).map((job) => job.id);
-    assert.deepEqual(await ids({ name: 'sought' }), [id]);
+    assert.deepEqual(await ids({ name: `sought-${name}` }), [id]);
     assert.deepEqual((await ids({ ids: [id, other] })).sort(), [id, other].sort());
     assert.deepEqual(await ids({ ids: [id], name: 'other' }), []);
     assert.deepEqual(await ids({ ids: [] }), []);
@@ -229,6 +225,12 @@ export function schedulerContract(
     await rejects(scheduler.requeue(id), scheduler.lacks.has('requeue') ? 'unsupported' : 'refused');
     await scheduler.cancel(id);
     await until(scheduler, id, 'ended');
+  });
+
+  check('the warning reached the steps, not the batch script', async ({ scheduler, directory }) => {
+    const ended = await until(scheduler, warned, 'ended', 100_000);
+    assert.equal(ended.outcome, 'completed', show(ended));
+    assert.equal(await textOf(join(directory, `warned-${warned}.log`)), 'ready\nwarned\nover\n');
   });
 
   check('what it lacks it refuses plainly', async ({ scheduler }) => {

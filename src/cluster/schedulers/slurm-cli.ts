@@ -7,7 +7,6 @@
 //
 // Does not: read what the commands say (slurm-parse.ts), keep jobs in memory, or submit by itself.
 import { spawn } from 'node:child_process';
-import { constants } from 'node:os';
 import {
   batchScript,
   type ClusterNode,
@@ -21,6 +20,7 @@ import {
   sbatchOptions,
   slurmTime,
 } from '../scheduler.ts';
+import { checkedSignal, checkJobId, environmentForJobs, isUnknownJob, mayBeTaken } from './caller.ts';
 import { type Patience, patiently, usualPatience } from './retry.ts';
 import {
   accountDelimiter,
@@ -60,7 +60,11 @@ export function slurmCli(options: SlurmCliOptions = {}): Scheduler {
     const [file, ...args] = [...prefix, ...command] as [string, ...string[]];
     return await new Promise((resolve, reject) => {
       // A group of its own, so that what `prefix` starts ends with it.
-      const child = spawn(file, args, { detached: true, env: clientEnvironment(env), stdio: 'pipe' });
+      const child = spawn(file, args, {
+        detached: true,
+        env: { ...environmentForJobs(), SLURM_TIME_FORMAT: '%s', ...env },
+        stdio: 'pipe',
+      });
       const said = { stdout: '', stderr: '' };
       child.stdout.setEncoding('utf8').on('data', (text: string) => void (said.stdout += text));
       child.stderr.setEncoding('utf8').on('data', (text: string) => void (said.stderr += text));
@@ -157,7 +161,7 @@ export function slurmCli(options: SlurmCliOptions = {}): Scheduler {
     },
 
     async cancel(id: string): Promise<void> {
-      checkId(id);
+      checkJobId(id);
       try {
         await tell(['scancel', id]);
       } catch (error) {
@@ -167,14 +171,14 @@ export function slurmCli(options: SlurmCliOptions = {}): Scheduler {
     },
 
     async signal(id: string, signal: string, step?: string): Promise<void> {
-      checkId(id);
-      checkSignal(signal);
+      checkJobId(id);
+      const name = checkedSignal(signal);
       if (step !== undefined && !/^\w+$/.test(step)) throw new SchedulerError('refused', `no step of a job: ${step}`);
-      await tell(['scancel', `--signal=${signal.replace(/^SIG/, '')}`, step === undefined ? id : `${id}.${step}`]);
+      await tell(['scancel', `--signal=${name}`, step === undefined ? id : `${id}.${step}`]);
     },
 
     async update(id: string, { nodes, timeSeconds, exclude, held }: JobChanges): Promise<void> {
-      checkId(id);
+      checkJobId(id);
       const changes = [
         // A single number would change the lower bound alone.
         ...(nodes ? [`NumNodes=${nodes.min}-${nodes.max}`] : []),
@@ -186,7 +190,7 @@ export function slurmCli(options: SlurmCliOptions = {}): Scheduler {
     },
 
     async requeue(id: string): Promise<void> {
-      checkId(id);
+      checkJobId(id);
       await tell(['scontrol', 'requeue', id]);
     },
 
@@ -220,17 +224,11 @@ export function slurmCli(options: SlurmCliOptions = {}): Scheduler {
     },
 
     async script(id: string): Promise<string> {
-      checkId(id);
+      checkJobId(id);
       return await ask(['scontrol', 'write', 'batch_script', id, '-'], String);
     },
   };
   return scheduler;
-}
-
-/** The caller's environment without what describes the job it may run in. */
-function clientEnvironment(env: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
-  const kept = Object.entries(process.env).filter(([name]) => !/^SLURMD?_(?!CONF$|JWT$|CLUSTERS$)/.test(name));
-  return { ...Object.fromEntries(kept), SLURM_TIME_FORMAT: '%s', ...env };
 }
 
 function endGroup(pid: number | undefined): void {
@@ -240,24 +238,6 @@ function endGroup(pid: number | undefined): void {
   } catch {
     // It ended in this moment.
   }
-}
-
-function checkId(id: string): void {
-  if (!/^\d+(_\d+|_\[[\d,%:-]+\])?$/.test(id)) throw new SchedulerError('refused', `no id of a job: ${id}`);
-}
-
-function checkSignal(signal: string): void {
-  if (!(`SIG${signal.replace(/^SIG/, '')}` in constants.signals))
-    throw new SchedulerError('refused', `no signal: ${signal}`);
-}
-
-function isUnknownJob(error: unknown): boolean {
-  return error instanceof SchedulerError && /Invalid job id specified/.test(error.message);
-}
-
-function mayBeTaken(request: JobRequest, why: string): SchedulerError {
-  const message = `${why}; the job ${request.name} may have been taken: look for it before it is submitted again`;
-  return new SchedulerError('timeout', message, { retryable: false });
 }
 
 /** The error that a command's words and exit code are. */

@@ -316,36 +316,52 @@ function definedJob(job: { readonly [K in keyof Job]: Job[K] | undefined }): Job
 }
 
 function listIn(text: string, key: string): readonly unknown[] {
+  const answer = answerOf(text);
+  const list = answer[key];
+  const { number, error } = errorOf(answer) ?? {};
+  if (number === invalidJob) return [];
+  if (error) throw error;
+  if (!Array.isArray(list)) throw malformed(`an answer without a list of ${key}`, text);
+  return list;
+}
+
+/** The error that an answer in JSON tells of, if any. */
+export function errorIn(text: string): SchedulerError | undefined {
+  return errorOf(answerOf(text))?.error;
+}
+
+/** A number that an answer in JSON holds. */
+export function numberIn(text: string, key: string): number | undefined {
+  return numberOf(answerOf(text)[key]);
+}
+
+function answerOf(text: string): Fields {
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch {
     throw malformed('an answer that is not JSON', text);
   }
-  const answer = fieldsOf(value, 'an answer');
-  const list = answer[key];
-  const errors = answer['errors'];
-  if (Array.isArray(errors) && errors.length > 0) {
-    if (numberOf(fieldsOf(errors[0], 'an error')['error_number']) === invalidJob) return [];
-    throw errorOf(fieldsOf(errors[0], 'an error'));
-  }
-  if (!Array.isArray(list)) throw malformed(`an answer without a list of ${key}`, text);
-  return list;
+  return fieldsOf(value, 'an answer');
 }
 
 /** ESLURM_INVALID_JOB_ID */
 const invalidJob = 2017;
+/** ESLURM_REST_FAIL_PARSING */
+const unparsed = 9001;
 
-/** The error that Slurm's JSON tells of. */
-function errorOf(fields: Fields): SchedulerError {
-  const number = numberOf(fields['error_number']) ?? -1;
-  const message = ['source', 'description', 'error']
-    .map((key) => textOf(fields[key]))
-    .filter((text) => text !== '')
-    .join(': ');
+/** What the `errors` of an answer say. */
+function errorOf({ errors }: Fields): { readonly number: number; readonly error: SchedulerError } | undefined {
+  if (!Array.isArray(errors) || errors.length === 0) return undefined;
+  const all = errors.map((one) => fieldsOf(one, 'an error'));
+  const numbers = all.map((fields) => numberOf(fields['error_number']) ?? numberOf(fields['error_code']) ?? -1);
+  const number = numbers[0] as number;
+  const texts = all.flatMap((fields) => ['source', 'description', 'error'].map((key) => textOf(fields[key])));
+  const message = `${texts.filter((text) => text !== '').join(': ')} (${number})`;
   // -1 is whatever happened on the way; from 1000 on those of communication and from 5000 on those of sockets.
   const isOnTheWay = number < 0 || (number >= 1000 && number < 2000) || (number >= 5000 && number < 6000);
-  return new SchedulerError(isOnTheWay ? 'unreachable' : 'refused', `${message} (${number})`);
+  const kind = isOnTheWay && !numbers.includes(unparsed) ? 'unreachable' : 'refused';
+  return { number, error: new SchedulerError(kind, message) };
 }
 
 function fieldsOf(value: unknown, what: string): Fields {
