@@ -1,6 +1,7 @@
 // Vetting under a real Slurm: a late wire, a runaway process, a missing probe, what is remembered, and healthy nodes.
 import assert from 'node:assert/strict';
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -19,6 +20,15 @@ const needsNodes = {
   skip: skip || (notApart !== undefined && `no namespaces here, so no node can be told from another: ${notApart}`),
   timeout: 180_000,
 };
+
+/** What the late wire is made of (test/slurm/late.py). */
+const noWire =
+  spawnSync('python3', ['--version']).status !== 0
+    ? 'no python3 here'
+    : existsSync('/dev/net/tun')
+      ? false
+      : 'no /dev/net/tun here, so a wire cannot be made late';
+const needsWire = { ...needsNodes, skip: needsNodes.skip || noWire };
 
 const scratch = mkdtempSync(join(tmpdir(), 'belay-slurm-vet-'));
 const folder = join(scratch, 'slurm');
@@ -130,7 +140,7 @@ test(
 
 test(
   '20 ms on the wire of one node in one of four judgements: it is convicted, alone, and stays so',
-  needsNodes,
+  needsWire,
   async () => {
     const before = await vet({}, { history });
     assert.deepEqual([sickOf(before), before.excluded], [[], []], said(before));
@@ -162,7 +172,7 @@ test('a process that runs away on one node convicts that node', needsNodes, asyn
   assert.match(result.verdicts[2]?.why as string, /other processes want \d\.\d cores, most of all sh/);
 });
 
-test('with the node that is remembered they are more than may be excluded: refused', needsNodes, async () => {
+test('with the node that is remembered they are more than may be excluded: refused', needsWire, async () => {
   const client = cluster.client(['srun', ...layout, ...belay, 'vet', '--judge', history]);
   assert.equal(await client.ended, 6, client.said);
   assert.match(client.said, /^refused: 2 of 4 nodes stand convicted and no more than 1 may be excluded/m);

@@ -54,8 +54,9 @@ export function entriesOf(
   time: Date,
   link?: string,
 ): HistoryEntry[] {
+  const byNode = new Map(reports.map((report) => [report.node, report]));
   return verdicts.map(({ node, verdict, why, suspicions }) => {
-    const report = reports.find((one) => one.node === node);
+    const report = byNode.get(node);
     return {
       time: time.toISOString(),
       node,
@@ -68,33 +69,49 @@ export function entriesOf(
   });
 }
 
-/** Why a node stands convicted by its history (the newest judgement included); undefined where it does not. */
-export function standing(
-  node: string,
+/**
+ * How nodes stand by the history, the newest judgement included: a function of a node that says why it stands convicted,
+ * or undefined where it does not.
+ */
+export function standings(
   entries: readonly HistoryEntry[],
   now: Date,
   memory: VetSettings['memory'],
-): string | undefined {
+): (node: string) => string | undefined {
   const since = now.getTime() - memory.days * 86_400_000;
-  const own = entries.filter((entry) => entry.node === node && Date.parse(entry.time) >= since);
+  const byNode = new Map<string, HistoryEntry[]>();
   // A node that was slow with one that is sick has nothing against it.
-  const sickOnes = new Set(entries.filter(({ verdict }) => verdict === 'sick').map((entry) => entry.node));
-  const speaksAgainst = (entry: HistoryEntry): boolean =>
-    entry.verdict === 'sick' || grounds(entry, sickOnes).length > 0;
-  const pardoned = own.findLastIndex(({ verdict }) => verdict === 'pardoned');
+  const sick = new Set<string>();
+  for (const entry of entries) {
+    if (Date.parse(entry.time) < since) continue;
+    if (entry.verdict === 'sick') sick.add(entry.node);
+    // What came before a pardon counts no more.
+    if (entry.verdict === 'pardoned' || !byNode.has(entry.node)) byNode.set(entry.node, []);
+    if (entry.verdict !== 'pardoned') byNode.get(entry.node)?.push(entry);
+  }
+  return (node) => standingOf(byNode.get(node) ?? [], sick, memory);
+}
+
+function standingOf(
+  own: readonly HistoryEntry[],
+  sick: ReadonlySet<string>,
+  memory: VetSettings['memory'],
+): string | undefined {
+  const speaksAgainst = (entry: HistoryEntry): boolean => entry.verdict === 'sick' || grounds(entry, sick).length > 0;
   // Judgements that could not tell count neither way, unless something was suspected in them.
-  const told = own.slice(pardoned + 1).filter((entry) => entry.verdict !== 'unvalidated' || speaksAgainst(entry));
+  const told = own.filter((entry) => entry.verdict !== 'unvalidated' || speaksAgainst(entry));
   const clean = told.length - 1 - told.findLastIndex(speaksAgainst);
   if (clean >= memory.acquittedBy || clean === told.length) return undefined;
-  const sick = told.filter(({ verdict }) => verdict === 'sick');
-  const last = sick.at(-1);
-  if (last) return `sick in ${sick.length} of ${told.length} judgements, last on ${last.time}: ${last.why}`;
+  const convictions = told.filter(({ verdict }) => verdict === 'sick');
+  const last = convictions.at(-1);
+  if (last) return `sick in ${convictions.length} of ${told.length} judgements, last on ${last.time}: ${last.why}`;
   // Sooner or later everything is suspected of something: only what comes back soon counts.
-  const suspected = told.slice(-memory.among).filter(speaksAgainst);
-  const different = new Set(suspected.flatMap((entry) => grounds(entry, sickOnes)));
+  const recent = told.slice(-memory.among);
+  const suspected = recent.filter(speaksAgainst);
+  const different = new Set(suspected.flatMap((entry) => grounds(entry, sick)));
   if (different.size < memory.suspicions) return undefined;
-  const line = suspected.at(-1)?.suspicions[0]?.line ?? '';
-  return `suspected in ${suspected.length} of ${Math.min(told.length, memory.among)} judgements, last on ${suspected.at(-1)?.time}: ${line}`;
+  const { time, suspicions } = suspected.at(-1) as HistoryEntry;
+  return `suspected in ${suspected.length} of ${recent.length} judgements, last on ${time}: ${suspicions[0]?.line}`;
 }
 
 /** What the suspicions of an entry count for: the entry itself, or the partners that may have been meant instead. */

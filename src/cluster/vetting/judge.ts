@@ -60,9 +60,12 @@ interface PassFindings {
 
 /** Judges `nodes` by their reports; nodes without one count. */
 export function judge(nodes: readonly string[], reports: readonly NodeReport[], settings: VetSettings): Judgement {
-  const started = reports.filter(({ node }) => nodes.includes(node));
+  const wanted = new Set(nodes);
+  const started = reports.filter(({ node }) => wanted.has(node));
+  const hung = new Set(started.filter((report) => report.passes.length === 0).map(({ node }) => node));
   // Who has no whole pass has nothing to be compared; on most nodes that is nobody's fault.
   const known = started.filter((report) => report.passes.length > 0);
+  const measured = new Set(known.map(({ node }) => node));
   const asked = probes.filter((probe) => !settings.without.includes(probe));
   if (known.length * 2 <= nodes.length && known.length < nodes.length) {
     const why = `the probe reported from ${known.length} of ${nodes.length} nodes`;
@@ -71,24 +74,22 @@ export function judge(nodes: readonly string[], reports: readonly NodeReport[], 
       notes: [`${why}: nobody is judged`],
     };
   }
-  const passes = Math.max(...known.map((report) => report.passes.length));
+  const passes = known.reduce((most, report) => Math.max(most, report.passes.length), 0);
   const findings = Array.from({ length: passes }, (_, i) => judgePass(known, i, asked, settings));
   // Where the probe was ended half-way, what it found has not been repeated.
   const enough = Math.ceil((Math.max(passes, settings.passes) * 2) / 3);
   const verdicts = nodes.map((node): NodeVerdict => {
-    if (!known.some((report) => report.node === node)) {
-      const hung = started.some((report) => report.node === node);
-      const what = hung ? 'the probe began there and finished nothing' : 'the probe never began there';
+    if (!measured.has(node)) {
+      const what = hung.has(node) ? 'the probe began there and finished nothing' : 'the probe never began there';
       const why = `${what}, while it did on ${known.length} of ${nodes.length} nodes`;
       return { node, verdict: 'sick', why, suspicions: [] };
     }
     return verdictOn(node, findings, enough);
   });
   // What was slow with a sick node says nothing against the other.
-  const isSick = (node: string | undefined): boolean =>
-    verdicts.some((one) => one.node === node && one.verdict === 'sick');
+  const sick = new Set(verdicts.filter(({ verdict }) => verdict === 'sick').map(({ node }) => node));
   const cleared = verdicts.map((verdict): NodeVerdict => {
-    const suspicions = verdict.suspicions.filter((one) => !isSick(one.with));
+    const suspicions = verdict.suspicions.filter((one) => one.with === undefined || !sick.has(one.with));
     if (verdict.verdict !== 'clean') return { ...verdict, suspicions };
     return { ...verdict, suspicions, why: whyClean(suspicions) };
   });
@@ -231,19 +232,24 @@ class Court {
       return;
     }
     // Two sick nodes of four are in all pairs but one: the usual is that of the quickest.
-    const lists = all.flatMap((pair) => pair.lists).sort((a, b) => quantile(a, 0.5) - quantile(b, 0.5));
+    const lists = all
+      .flatMap((pair) => pair.lists.map((samples) => ({ samples, median: quantile(samples, 0.5) })))
+      .sort((a, b) => a.median - b.median);
     const quickest = lists.slice(0, Math.max(2, Math.ceil(lists.length * quicker)));
-    const usual = quantile(
-      quickest.map((samples) => quantile(samples, 0.5)),
-      1,
-    );
+    const usual = quickest.at(-1)?.median as number;
     const { slower, collapse, floorMilliseconds: floor } = this.settings;
     // Where even these vary, because cores are shared, others may be unlucky.
-    const noise = Math.max(...quickest.map((samples) => quantile(samples, 0.9) - quantile(samples, 0.1)));
+    const noise = quantile(
+      quickest.map(({ samples }) => quantile(samples, 0.9) - quantile(samples, 0.1)),
+      1,
+    );
     const limit = Math.max(usual * (1 + slower[probe]), usual + floor, usual + 2 * noise);
     const collapsed = (samples: readonly number[]): number =>
       shareAbove(samples, Math.max(usual * collapse, usual + floor));
-    const usuallyCollapsed = quantile(quickest.map(collapsed), 1);
+    const usuallyCollapsed = quantile(
+      quickest.map(({ samples }) => collapsed(samples)),
+      1,
+    );
     const judged = all.map(({ nodes, lists: both }): JudgedPair => {
       const ends = nodes.flatMap((node) => passes.get(node) ?? []);
       const isSlow = (samples: readonly number[]): boolean =>
@@ -302,6 +308,7 @@ class Court {
 
   private environment(): void {
     const { variables, facts, atLeast } = this.settings.expect;
+    const gpus = this.usualGpus();
     const missed = this.rows.flatMap(({ node, report }): [string, string][] => {
       const lines = [
         ...Object.entries(variables)
@@ -313,7 +320,7 @@ class Court {
         ...Object.entries(atLeast)
           .filter(([name, value]) => !((report.facts[name] as number) >= value))
           .map(([name, value]) => `${name} is ${shown(report.facts[name])}, expected at least ${value}`),
-        ...this.fewerGpus(report),
+        ...(gpusOf(report) < gpus ? [`${gpusOf(report)} GPUs, elsewhere ${gpus}`] : []),
       ];
       return lines.length > 0 ? [[node, lines.join(', ')]] : [];
     });
@@ -327,12 +334,11 @@ class Court {
     }
   }
 
-  private fewerGpus(report: NodeReport): string[] {
-    const counts = this.rows.map((row) => Number(row.report.facts['gpus'] ?? 0));
-    const usual = quantile(counts, 0.5);
-    const agree = counts.filter((count) => count === usual).length * 2 > counts.length;
-    const own = Number(report.facts['gpus'] ?? 0);
-    return agree && own < usual ? [`${own} GPUs, elsewhere ${usual}`] : [];
+  /** As many as most nodes have; 0 where they do not agree. */
+  private usualGpus(): number {
+    const counts = this.rows.map((row) => gpusOf(row.report));
+    const usual = counts.length === 0 ? 0 : quantile(counts, 0.5);
+    return counts.filter((count) => count === usual).length * 2 > counts.length ? usual : 0;
   }
 
   /**
@@ -406,6 +412,10 @@ const disks: readonly Probe[] = ['write', 'fsync'];
 
 /** The share of pairs, from the quickest on, that stand for healthy ones. */
 const quicker = 1 / 8;
+
+function gpusOf({ facts }: NodeReport): number {
+  return Number(facts['gpus'] ?? 0);
+}
 
 function isWork(probe: Probe): probe is WorkProbe {
   return (workProbes as readonly Probe[]).includes(probe);

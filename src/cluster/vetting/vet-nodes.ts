@@ -9,7 +9,7 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { writeJsonAtomic } from '../../base/atomic.ts';
 import { type Exclusion, exclude } from './exclusion.ts';
-import { appendHistory, entriesOf, readHistory, standing } from './history.ts';
+import { appendHistory, entriesOf, readHistory, standings } from './history.ts';
 import { judge, type NodeVerdict } from './judge.ts';
 import { type NodeReport, readReports } from './measurements.ts';
 import { type VetSettings, type VetSettingsInput, vetSettingsSchema } from './settings.ts';
@@ -74,16 +74,17 @@ export function judgeAndRemember(
   const { verdicts, notes } = judge(nodes, reports, settings);
   appendHistory(history, entriesOf(verdicts, reports, now, link));
   const { entries, bad } = readHistory(history);
+  const standing = standings(entries, now, settings.memory);
   const convicted = new Map<string, string>();
-  const standings = verdicts.map((verdict): StandingVerdict => {
-    const why = standing(verdict.node, entries, now, settings.memory);
+  const final = verdicts.map((verdict): StandingVerdict => {
+    const why = standing(verdict.node);
     if (why === undefined) return { ...verdict, by: 'measurement' };
     const measured = verdict.verdict === 'sick';
     convicted.set(verdict.node, measured ? verdict.why : why);
     return measured ? { ...verdict, by: 'measurement' } : { ...verdict, verdict: 'sick', why, by: 'history' };
   });
   return {
-    verdicts: standings,
+    verdicts: final,
     notes: bad > 0 ? [...notes, `${bad} lines of ${history} are no judgements`] : notes,
     ...exclude(nodes, convicted, settings.cap),
   };

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { Random } from '../../base/rng.ts';
 import { exclude } from './exclusion.ts';
-import { appendHistory, entriesOf, type HistoryEntry, readHistory, standing } from './history.ts';
+import { appendHistory, entriesOf, type HistoryEntry, readHistory, standings } from './history.ts';
 import { judge, type NodeVerdict } from './judge.ts';
 import { type NodeReport, type Pass, readReports, reportFile, reportFormat } from './measurements.ts';
 import { pairingRounds } from './pairing.ts';
@@ -272,6 +272,8 @@ test('one node alone: only what needs no comparison convicts', () => {
   assert.match(wrong.verdicts[0]?.why as string, /gpus is 4, expected at least 8/);
 });
 
+const standing = (node: string, entries: readonly HistoryEntry[], now: Date, memory = settings.memory) =>
+  standings(entries, now, memory)(node);
 const day = (n: number): Date => new Date(Date.UTC(2026, 10, n));
 const entry = (
   n: number,
