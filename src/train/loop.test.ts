@@ -192,9 +192,17 @@ test('the log of an attempt keeps the steps that a resume cuts from the metrics,
     JSON.parse(readFileSync(join(dir, 'attempts', attempt, 'attempt.json'), 'utf8')).startedBy;
   assert.deepEqual([startedBy('0001'), startedBy('0002')], ['link 1', undefined]);
   assert.equal(busy, 10);
-  assert.deepEqual(calls.slice(0, 5), ['attempt 2 at 4', 'gradients', 'exchange', 'update', 'between steps']);
+  assert.deepEqual(calls.slice(0, 6), [
+    'attempt 2 at 4',
+    'starting',
+    'gradients',
+    'exchange',
+    'update',
+    'between steps',
+  ]);
   assert.equal(calls.at(-1), 'ended');
-  assert.ok(calls.includes('saving'));
+  // A last checkpoint may take much longer than a step, and is no hang.
+  assert.deepEqual(calls.slice(-3), ['saving', 'between steps', 'ended']);
 });
 
 test('a damaged checkpoint is named and the one before it used', async () => {

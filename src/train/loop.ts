@@ -126,7 +126,7 @@ class Training {
     // What was asked during the last step and its save is still to be heard, or nobody ever hears it.
     await new Promise(setImmediate);
     await this.obey();
-    await this.writer?.flush();
+    await this.flushSave();
     progress.finish(`${curriculum.steps} steps, loss ${this.loss.toFixed(4)}`);
     this.event('finished', { step: this.step, loss: this.loss });
     const { target } = model.engine.backend;
@@ -201,7 +201,9 @@ class Training {
   /** Opens what the phase of a step needs, where it is another one than before. */
   private async enter({ phase }: Place): Promise<void> {
     if (phase === this.phase) return;
-    const { model, curriculum, openData } = this.options;
+    const { model, curriculum, openData, pulse } = this.options;
+    // Indices of new data may take minutes.
+    pulse?.at('starting');
     await this.data?.close?.();
     if (this.next && this.next.phase !== phase) await this.next.data.close?.();
     this.data = this.next?.phase === phase ? this.next.data : openData(phase);
@@ -325,7 +327,8 @@ class Training {
         next: 'lower the learning rate; a run without a folder has nothing to go back to',
       });
     }
-    await this.writer?.flush();
+    await this.flushSave();
+    this.options.pulse?.at('starting');
     this.group.barrier();
     const attempt = this.attempt as Attempt;
     const found = this.isFirst ? this.load({ attempt, atMostStep: toStep }) : undefined;
@@ -405,6 +408,14 @@ class Training {
     options.pulse?.at('between steps');
   }
 
+  /** Waits for a save under way, which may take much longer than a step. */
+  private async flushSave(): Promise<void> {
+    const { pulse } = this.options;
+    pulse?.at('saving');
+    await this.writer?.flush();
+    pulse?.at('between steps');
+  }
+
   /** Looks at triggers, requests and the time of the next save, and does what any rank was asked for. */
   private async obey(): Promise<void> {
     const { dir, control } = this.options;
@@ -419,7 +430,7 @@ class Training {
     const agreed = agree(this.group, bits);
     const leaves = (agreed & (asks.pause | asks.leave)) !== 0;
     if (agreed & (asks.save | asks.pause | asks.dueSave) && !(agreed & asks.leave)) await this.save();
-    if (agreed & asks.save || leaves) await this.writer?.flush();
+    if (agreed & asks.save || leaves) await this.flushSave();
     if (this.isFirst && agreed & asks.save) clearTrigger(dir, 'save');
     if (!leaves) return;
     if (this.isFirst && agreed & asks.byTrigger) clearTrigger(dir, 'exit');
