@@ -34,7 +34,7 @@ class Team {
   constructor(name: string, world: number, settings: Partial<WatchSettings>) {
     this.dir = join(scratch, name);
     const probe = async ({ pid }: Heartbeat) => threadState(pid);
-    this.watcher = new Watcher({ dir: this.dir, link: '0001', settings, probe });
+    this.watcher = new Watcher({ dir: this.dir, link: '0001', settings: { lookSeconds: 0.1, ...settings }, probe });
     const health = join(this.dir, 'campaign', 'health');
     this.ranks = Array.from({ length: world }, (_, rank) => {
       const child = fork(program, [health, `${rank}`, `${world}`], {

@@ -199,6 +199,20 @@ test('a rank that never comes is named when starting takes too long', () => {
   assert.match(told[0]?.text ?? '', /of all ranks 1 never came, the first of them 1/);
 });
 
+test('looking takes a tenth of the time at most, however many ranks there are', () => {
+  let now = 0;
+  const stage = new Stage('many', { clock: () => (now += 0.2), settings: { lookSeconds: 0.5 } });
+  let looks = 0;
+  for (let i = 0; i < 100; i++) {
+    stage.beat(0, { steps: i });
+    const before = now;
+    stage.watcher.tick();
+    // A tick that looks asks its clock more than once.
+    if (now - before > 0.3) looks++;
+  }
+  assert.ok(looks >= 3 && looks <= 12, `${looks} looks in ${now.toFixed(0)} s`);
+});
+
 test('what earlier launches left is no sign of life, and no reason for an alarm', () => {
   const stage = new Stage('old', {}, (before) => {
     before.beat(0, { attempt: 3, steps: 9 });

@@ -27,6 +27,8 @@ import { StepWatch, type StepWatchSettings } from './step-watch.ts';
 import type { Webhook } from './webhook.ts';
 
 export interface WatchSettings extends StepWatchSettings {
+  /** Between two looks at least; longer where a look takes long, so that looking takes a tenth of the time at most. */
+  readonly lookSeconds: number;
   /** Steps that scores are measured over. */
   readonly scoreSteps: number;
   /** A rank whose relative score is less is a straggler. */
@@ -43,6 +45,7 @@ export interface WatchSettings extends StepWatchSettings {
 }
 
 export const watchDefaults: WatchSettings = {
+  lookSeconds: 0.5,
   scoreSteps: 20,
   stragglerBelow: 0.7,
   hangFactor: 10,
@@ -147,6 +150,7 @@ export class Watcher {
   private readonly open = new Map<string, Alert>();
   private collecting: Collection | undefined;
   private hangs = 0;
+  private nextLook = 0;
   private told: Alert[] = [];
   private readonly deliveries = new Set<Promise<void>>();
 
@@ -168,14 +172,18 @@ export class Watcher {
     return this.scores.get();
   }
 
-  /** Looks once; returns the alerts that began or ended. */
+  /** Looks, unless it just did; returns the alerts that began or ended. */
   tick(): readonly Alert[] {
+    const began = this.clock();
+    if (began < this.nextLook) return [];
     this.told = [];
     const beats = this.readBeats();
     const hasStepped = this.noteProgress(beats);
     if (hasStepped) this.judgeSpeed(beats);
     this.judgeSteps();
     this.judgeHang(beats, hasStepped);
+    const ended = this.clock();
+    this.nextLook = began + Math.max(this.settings.lookSeconds, 10 * (ended - began));
     return this.told;
   }
 
