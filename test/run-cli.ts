@@ -16,6 +16,8 @@ const cli = fileURLToPath(new URL(`../src/cli.${isSource ? 'ts' : 'js'}`, import
 export interface CliOptions {
   readonly input?: string;
   readonly cwd?: string;
+  /** Added to the environment. */
+  readonly env?: Readonly<Record<string, string>>;
   /** Sends SIGINT once this says so; asked every few milliseconds. */
   readonly interruptWhen?: () => boolean;
   /** Sends SIGKILL after so many milliseconds. */
@@ -25,7 +27,10 @@ export interface CliOptions {
 /** `belay ...args`, with standard input `input`. */
 export function runCli(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {
   const loader = isSource ? ['--import', import.meta.resolve('tsx')] : [];
-  const child = spawn(process.execPath, [...loader, cli, ...args], { cwd: options.cwd });
+  const child = spawn(process.execPath, [...loader, cli, ...args], {
+    cwd: options.cwd,
+    env: { ...process.env, ...options.env },
+  });
   let stdout = '';
   let stderr = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => void (stdout += text));

@@ -27,6 +27,15 @@ after(async () => {
 
 const steps = ['pretrain.steps=120', 'pretrain.checkpointEverySteps=5'];
 
+// Slurm counts a job's time in minutes and may warn a minute early, so this takes minutes: it trains beside the others.
+let chain: Campaign | undefined;
+const chainSteps = ['pretrain.steps=150', 'pretrain.checkpointEverySteps=1000'];
+
+test('links of two minutes that are warned a minute before: submitted', needsNodes, async () => {
+  const spec = { nodes: 1, time: '2:00', warningSeconds: 59, environment: { ...fault(), SLOW_MS: '1000' } };
+  chain = await Campaign.submit(cluster, runs.folder('chain'), runs.spec('chain', chainSteps, spec));
+});
+
 test('a node dies: the job goes on with the healthy ones, with the same bits', needsNodes, async (t) => {
   const campaign = await Campaign.submit(cluster, runs.folder('node'), runs.spec('node', steps));
   await campaign.untilSteps(12);
@@ -156,16 +165,16 @@ test('each way to fail has its label, and one that passes does not stop the chai
 });
 
 test('two campaigns side by side; one is stopped and goes on, one saves when it is asked', needsNodes, async () => {
-  const two = { nodes: { min: 1, max: 2 } };
+  const many = ['pretrain.steps=300', 'pretrain.checkpointEverySteps=5'];
+  const two = { nodes: { min: 1, max: 1 } };
   const [left, right] = (await Promise.all(
-    ['left', 'right'].map((name) => Campaign.submit(cluster, runs.folder(name), runs.spec(name, steps, two))),
+    ['left', 'right'].map((name) => Campaign.submit(cluster, runs.folder(name), runs.spec(name, many, two))),
   )) as [Campaign, Campaign];
   await Promise.all([left.untilSteps(7), right.untilSteps(7)]);
-  await right.verb('save');
-  await left.verb('stop');
+  await Promise.all([left.verb('stop'), right.verb('save')]);
   await left.untilStopped();
   assert.equal(left.folder.stopped()?.by, 'user');
-  assert.ok(left.steps < 120);
+  assert.ok(left.steps < 300);
   const status = await left.status();
   assert.deepEqual(
     [status.state, status.step, status.jobs.length],
@@ -174,7 +183,7 @@ test('two campaigns side by side; one is stopped and goes on, one saves when it 
   );
   await left.verb('submit');
   await Promise.all([left.untilStopped(), right.untilStopped()]);
-  const whole = await runs.undisturbed(steps);
+  const whole = await runs.undisturbed(many);
   for (const campaign of [left, right]) {
     assert.equal(campaign.folder.stopped()?.by, 'finished', campaign.said);
     assert.deepEqual(result(campaign.dir), whole);
@@ -186,7 +195,7 @@ test('the script of --dry-run is the one that Slurm keeps, byte for byte', needs
   const campaign = await Campaign.submit(
     cluster,
     dir,
-    runs.spec('script', steps, { environment: { QUOTED: "it's $HOME" } }),
+    runs.spec('script', steps, { environment: { ...fault(), QUOTED: "it's $HOME" } }),
   );
   const shown = await campaign.verb('submit', '--dry-run');
   const [first] = campaign.folder.links();
@@ -199,3 +208,22 @@ test('the script of --dry-run is the one that Slurm keeps, byte for byte', needs
   const stopped = campaign.folder.stopped();
   assert.deepEqual([stopped?.by, stopped?.why], ['user', 'a user cancelled it']);
 });
+
+test(
+  'links of two minutes that are warned a minute before: each saved, left, and the next went on',
+  needsNodes,
+  async (t) => {
+    assert.ok(chain);
+    await chain.untilStopped(280);
+    assert.equal(chain.folder.stopped()?.by, 'finished', chain.said);
+    const launches = chain.launches();
+    t.diagnostic(`${launches.length} links`);
+    assert.ok(launches.length >= 3, chain.said);
+    // Each began where the one before had saved: no step was computed twice.
+    for (const [i, { from, end }] of launches.entries()) {
+      assert.equal(from, i === 0 ? 0 : launches[i - 1]?.end?.to);
+      assert.equal(end?.outcome, i === launches.length - 1 ? 'finished' : 'paused');
+    }
+    assert.deepEqual(result(chain.dir), await runs.undisturbed(chainSteps));
+  },
+);

@@ -133,6 +133,13 @@ const cases: readonly (readonly [string, Partial<Evidence>, string, string, RegE
     'killed',
     /task 1: Killed/,
   ],
+  [
+    'a kill, although srun ended by its own signal',
+    { exit: 143, log: 'srun: error: n1: task 0: Killed\nsrun: error: n3: task 1: Terminated\n' },
+    'unknown',
+    'killed',
+    /task 0/,
+  ],
   ['an end without a word', { exit: 3 }, 'unknown', 'exit code 3'],
 ];
 

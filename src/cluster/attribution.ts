@@ -100,6 +100,7 @@ const finders: readonly Finder[] = [
     hang ? verdictOf(hang.node === undefined ? 'unknown' : 'infrastructure', 'hang', hang.line, hang.node) : undefined,
   lostPeer,
   ({ outcome }) => (outcome === 'time-limit' ? verdictOf('infrastructure', 'time-limit') : undefined),
+  byLine(/\btasks? [\d,-]+: Killed\b/, 'unknown', 'killed'),
   byLine(/\bDUE TO TIME LIMIT\b/, 'infrastructure', 'time-limit'),
   byLine(/\bDUE TO PREEMPTION\b/, 'infrastructure', 'preempted'),
   byLine(/\b(?:JOB|STEP) [\d.]+ ON \S+ CANCELLED\b/, 'unknown', 'cancelled'),

@@ -78,11 +78,12 @@ export function slurmSteps(): Steps {
   };
 }
 
-/** The one node of a local job: tasks are ranks that the training starts itself. */
+/** On this machine alone: its nodes are pretended, and tasks are ranks that the training starts itself. */
 export function localSteps(): Steps {
   return {
-    async start({ tasksPerNode, command, log, env }) {
-      const ranks = tasksPerNode > 1 ? ['--ranks', `${tasksPerNode}`] : [];
+    async start({ nodes, tasksPerNode, command, log, env }) {
+      const world = nodes.length * tasksPerNode;
+      const ranks = world > 1 ? ['--ranks', `${world}`] : [];
       const { child, ended } = start([...command.argv, ...ranks], log, env);
       return {
         ended,

@@ -43,7 +43,7 @@ import type { VetResult } from './vetting/vet-nodes.ts';
 export interface LinkWatcher {
   tick(): Promise<void>;
   /** A hang that it found, for the verdict. */
-  readonly hang?: { readonly node?: string; readonly line: string };
+  readonly hang?: { readonly node?: string; readonly line: string } | undefined;
   end(): Promise<void>;
 }
 
@@ -464,7 +464,12 @@ class Link {
         await running.kill();
         killAt = Number.MAX_SAFE_INTEGER;
       }
-      await watcher?.tick();
+      try {
+        await watcher?.tick();
+      } catch (error) {
+        // Nobody trains for the sake of being watched.
+        this.event('watch-failed', { why: errorText(error) });
+      }
     }
     return superseded;
   }

@@ -3,12 +3,24 @@
 // Does not: decide; cluster/link.ts does.
 import { join } from 'node:path';
 import { buildCommand } from '@stricli/core';
-import { terminalLog } from '../base/progress.ts';
+import { type Log, terminalLog } from '../base/progress.ts';
+import { askThroughSlurm } from '../cluster/health/ask-node.ts';
+import { Watcher } from '../cluster/health/watcher.ts';
+import { Webhook } from '../cluster/health/webhook.ts';
 import { localSteps, slurmSteps } from '../cluster/job-steps.ts';
 import { runLink } from '../cluster/link.ts';
 import { keepWatch } from '../cluster/sentinel.ts';
 import { vetNodes } from '../cluster/vetting/vet-nodes.ts';
 import { engineOfCampaign, lastComputedStep, openCampaign, ownJob, trainingEventsSince } from './campaign-parts.ts';
+
+/** Where alerts are posted to; undefined where the spec names no variable, or it is not set here. */
+function webhookOf(variable: string | null, log: Log): Webhook | undefined {
+  if (variable === null) return undefined;
+  const url = process.env[variable];
+  if (url) return new Webhook({ url });
+  log.line(`alerts are not posted: ${variable} is not set in the job`);
+  return undefined;
+}
 
 export const sentinel = buildCommand<{ readonly out: string; readonly link: string; readonly job: string }>({
   docs: {
@@ -49,6 +61,7 @@ EXAMPLE
     const open = openCampaign(out);
     const { folder, campaign, site, scheduler } = open;
     const job = ownJob();
+    const log = terminalLog();
     const isSlurm = campaign.scheduler === 'slurm';
     const steps = isSlurm ? slurmSteps() : localSteps();
     const ending = new AbortController();
@@ -59,7 +72,7 @@ EXAMPLE
     await runLink({
       ...{ folder, campaign, site, scheduler, steps, job, signal: ending.signal },
       engine: await engineOfCampaign(open),
-      log: terminalLog(),
+      log,
       ...(settings === null || !isSlurm
         ? {}
         : {
@@ -81,6 +94,28 @@ EXAMPLE
                 signal: ending.signal,
               }),
           }),
+      watch: ({ link: name }) => {
+        const webhook = webhookOf(campaign.spec.webhookVariable, log);
+        const watcher = new Watcher({
+          ...{ dir: folder.dir, link: name },
+          ...(isSlurm ? { probe: askThroughSlurm(job) } : {}),
+          ...(webhook ? { webhook } : {}),
+        });
+        let hang: { readonly node?: string; readonly line: string } | undefined;
+        return {
+          async tick() {
+            for (const { kind, state, text, node } of watcher.tick()) {
+              log.line(`${state === 'firing' ? 'alert' : 'over'}: ${text}`);
+              if (kind === 'hang')
+                hang = state === 'firing' ? { line: text, ...(node === undefined ? {} : { node }) } : undefined;
+            }
+          },
+          get hang() {
+            return hang;
+          },
+          end: async () => void (await watcher.close()),
+        };
+      },
       lastStep: () => lastComputedStep(folder),
       eventsSince: (time) => trainingEventsSince(folder, time),
     });

@@ -2,7 +2,7 @@
 //
 // Does not: decide or print anything.
 import { existsSync } from 'node:fs';
-import { hostname } from 'node:os';
+import { homedir, hostname } from 'node:os';
 import { join } from 'node:path';
 import { UserError } from '../base/errors.ts';
 import { readLines } from '../base/events.ts';
@@ -12,24 +12,25 @@ import type { CampaignSpec } from '../cluster/campaign-spec.ts';
 import type { Engine } from '../cluster/engine.ts';
 import { engineOf } from '../cluster/engines.ts';
 import { readCampaignFiles } from '../cluster/history-files.ts';
-// local
+import { localScheduler } from '../cluster/schedulers/local.ts';
 import { slurmCli } from '../cluster/schedulers/slurm-cli.ts';
 import type { Scheduler } from '../cluster/scheduler.ts';
 import type { Site } from '../cluster/site.ts';
 import { loadSite } from '../cluster/sites.ts';
+import { curriculumOf } from '../train/curriculum.ts';
 import { stageFolders } from './run-folder.ts';
 
 export const schedulerNames = ['slurm', 'local'] as const;
 export type SchedulerName = (typeof schedulerNames)[number];
 
-/** Where jobs of the local scheduler are kept, unless BELAY_JOBS names another folder. */
-export function localJobsFolder(): string {
-  return process.env['BELAY_JOBS'] ?? join(process.env['HOME'] ?? '.', '.belay', 'jobs');
+/** Where jobs of the local scheduler are kept, unless BELAY_LOCAL_SCHEDULER names another folder, as it does in its jobs. */
+function localFolder(): string {
+  return process.env['BELAY_LOCAL_SCHEDULER'] ?? join(homedir(), '.belay', 'jobs');
 }
 
 export function schedulerOf(name: string): Scheduler {
   if (name === 'slurm') return slurmCli();
-
+  if (name === 'local') return localScheduler({ folder: localFolder() });
   throw new UserError(`there is no scheduler "${name}"`, { expected: schedulerNames.join(', ') });
 }
 
@@ -53,7 +54,7 @@ export const campaignRecipe = (folder: CampaignFolder): string => join(folder.ca
 /** The recipe of a spec with its changes, checked: what it names must be there. */
 export async function recipeOfSpec(spec: CampaignSpec): Promise<Recipe> {
   const recipe = setInRecipe(await loadRecipe(spec.recipe), spec.set);
-  recipePart(recipe, 'pretrain');
+  curriculumOf(recipePart(recipe, 'pretrain'), recipe.seed);
   for (const path of recipe.data?.source.paths ?? []) {
     if (!existsSync(path)) {
       throw new UserError(`the recipe of the campaign ${spec.name} names files that are not there`, {

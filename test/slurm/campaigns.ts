@@ -80,19 +80,18 @@ export class Runs {
   spec(name: string, set: readonly string[], more: Partial<CampaignSpecInput> = {}): CampaignSpecInput {
     return {
       ...{ name, recipe: 'demo-tiny', set: [...shape, ...set], nodes: { min: 1, max: 3 }, time: '10:00' },
-      ...{ heartbeatSeconds: 2, silenceSeconds: 5, vet: null, warningSeconds: 20 },
+      ...{ heartbeatSeconds: 2, silenceSeconds: 5, vet: null, warningSeconds: 20, environment: fault() },
       ...more,
     };
   }
 }
 
-/** Environment of a campaign whose rank 0 breaks at a step. */
-export function fault(kind: string, step: number, once?: string): Record<string, string> {
+/** Environment of a campaign that has time to be disturbed, and whose rank 0 breaks at a step. */
+export function fault(kind?: string, step = 0, once?: string): Record<string, string> {
   const load = `--import=${join(packageRoot, 'test', 'slurm', 'fault.mjs')}`;
   return {
-    NODE_OPTIONS: load,
-    FAULT: kind,
-    FAULT_STEP: `${step}`,
+    ...{ NODE_OPTIONS: load, SLOW_MS: '60' },
+    ...(kind === undefined ? {} : { FAULT: kind, FAULT_STEP: `${step}` }),
     ...(once === undefined ? {} : { FAULT_ONCE: once }),
   };
 }
@@ -168,11 +167,14 @@ export class Campaign {
   async untilStopped(seconds = 200): Promise<void> {
     await this.until('the end of the chain', () => this.folder.stopped() !== undefined, seconds);
     const name = CampaignFolder.jobName(this.folder.read());
-    await this.until(
-      'the end of its jobs',
-      async () => (await this.cluster.run('squeue', '-h', '-n', name, '-o', '%i')) === '',
-      60,
-    );
+    let left = '';
+    const isEmpty = async (): Promise<boolean> => {
+      left = await this.cluster.run('squeue', '-h', '-n', name, '-o', '%i %T %N %R');
+      return left === '';
+    };
+    await this.until('the end of its jobs', isEmpty, 60).catch((error: unknown) => {
+      throw new Error(`${left}\n${String(error)}`);
+    });
   }
 
   begins(): LinkBeginFile[] {

@@ -1,11 +1,14 @@
 // Loaded into every process of a campaign by NODE_OPTIONS: breaks the rank $FAULT_RANK when it has computed the step
 // $FAULT_STEP, in the way $FAULT says, as often as it comes there (or once, where $FAULT_ONCE names a file).
 //
-// Does not: anything where $FAULT is not set.
+// With SLOW_MS every step of every rank 0 takes so much longer, so that there is time to disturb it.
+//
+// Does not: anything where neither is set.
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 
-const { FAULT, FAULT_STEP, FAULT_ONCE } = process.env;
+const { FAULT, FAULT_STEP, FAULT_ONCE, SLOW_MS } = process.env;
+const sleeper = new Int32Array(new SharedArrayBuffer(4));
 const write = fs.writeSync;
 
 function isTime(data) {
@@ -30,9 +33,10 @@ const faults = {
   },
 };
 
-if (FAULT) {
+if (FAULT || SLOW_MS) {
   fs.writeSync = (file, data, ...rest) => {
-    if (isTime(data)) faults[FAULT]();
+    if (FAULT && isTime(data)) faults[FAULT]();
+    if (SLOW_MS && String(data).startsWith('{"step":')) Atomics.wait(sleeper, 0, 0, Number(SLOW_MS));
     return write(file, data, ...rest);
   };
   syncBuiltinESMExports();
