@@ -399,11 +399,12 @@ class Link {
     folder.write(this.name, `steps/${launch}/step.json`, { time: began, nodes, world, from: before.step });
     this.event('launch', { launch, nodes: [...nodes], world, from: before.step });
     log.line(`link ${this.name}: start ${launch} on ${nodes.length} nodes, ${world} ranks, from step ${before.step}`);
+    // Made first: hearts that beat already are those of others.
+    const watcher = options.watch?.({ link: this.name, launch, nodes, world, folder: place });
     const running = await steps.start({
       ...{ nodes, tasksPerNode, command, log: join(place, 'log.txt') },
       env: { BELAY_STARTED_BY: `link ${this.name} step ${launch}` },
     });
-    const watcher = options.watch?.({ link: this.name, launch, nodes, world, folder: place });
     const superseded = await this.watchOver(running, watcher, join(place, 'log.txt'));
     await watcher?.end();
     const { exit, signal } = await running.ended;

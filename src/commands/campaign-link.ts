@@ -84,6 +84,7 @@ EXAMPLE
                   `--nodes=${nodes.length}`,
                   `--ntasks=${nodes.length}`,
                   '--ntasks-per-node=1',
+                  '--wait=30',
                 ],
                 belay: campaign.belay,
                 nodes,
