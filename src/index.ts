@@ -136,8 +136,14 @@ export {
   type ImageSpecInput,
   planImage,
 } from './cluster/image.ts';
+export { type CampaignFile, CampaignFolder } from './cluster/campaign-folder.ts';
+export { type CampaignSpec, type CampaignSpecInput, parseCampaignSpec } from './cluster/campaign-spec.ts';
+export { campaignStatus, type CampaignStatus } from './cluster/campaign-status.ts';
 export type { Engine as CampaignEngine, StepCommand, StepEnd, StepPlace, StepVerdict } from './cluster/engine.ts';
 export { engineOf, type EngineSpec } from './cluster/engines.ts';
+export { type History, historyOf } from './cluster/history.ts';
+export { readCampaignFiles } from './cluster/history-files.ts';
+export { type LinkOptions, runLink } from './cluster/link.ts';
 export type { MegatronPhasePlan, MegatronPlan } from './cluster/megatron-launch.ts';
 export { absoluteSettings, type MegatronSettings, megatronSettingsSchema } from './cluster/megatron-settings.ts';
 export {
@@ -156,6 +162,7 @@ export type { NodeReport } from './cluster/vetting/measurements.ts';
 export { vetNodes, type VetNodesOptions, type VetResult } from './cluster/vetting/vet-nodes.ts';
 
 // commands: what the verbs do
+export { campaignFile, submitCampaign } from './commands/campaign-submit.ts';
 export { openRun, type OpenRunOptions, Run, type StageName } from './commands/run-folder.ts';
 export { finishRun, runLine, stagesUpTo } from './commands/line.ts';
 export { type DemoResult, runDemo } from './commands/demo.ts';
