@@ -154,7 +154,6 @@ export {
   type SimulationResult,
 } from './cluster/simulate.ts';
 export { checkJob, environmentOf, type Site, storageFor } from './cluster/site.ts';
-export { type LinkJob, linkRequest } from './cluster/site-job.ts';
 export { loadSite, sites } from './cluster/sites.ts';
 export { checkPlacements, type Placement, placeAll, planStripes, type StripePlan } from './cluster/storage.ts';
 export { judge, type Judgement, type NodeVerdict, type Verdict } from './cluster/vetting/judge.ts';

@@ -9,15 +9,16 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
 import { UserError } from '../src/base/errors.ts';
-import { loadRecipe, parseRecipe, type Recipe } from '../src/base/recipe.ts';
-import { packageRoot } from '../src/base/version.ts';
+import { loadRecipe, parseRecipe } from '../src/base/recipe.ts';
+import { CampaignFolder, campaignFormat } from '../src/cluster/campaign-folder.ts';
+import { linkRequest } from '../src/cluster/campaign-script.ts';
+import { parseCampaignSpec } from '../src/cluster/campaign-spec.ts';
 import type { Engine, StepCommand, StepVerdict } from '../src/cluster/engine.ts';
 import { nodeCountsOf } from '../src/cluster/engine-megatron.ts';
 import { engineOf } from '../src/cluster/engines.ts';
 import type { MegatronPlan } from '../src/cluster/megatron-launch.ts';
 import { batchScript } from '../src/cluster/scheduler.ts';
 import type { Site } from '../src/cluster/site.ts';
-import { linkRequest } from '../src/cluster/site-job.ts';
 import { sites } from '../src/cluster/sites.ts';
 import { isTriggered, pullTriggers } from '../src/cluster/triggers.ts';
 import {
@@ -26,10 +27,10 @@ import {
   megatronSettingsSchema,
 } from '../src/cluster/megatron-settings.ts';
 import { checkMegatronNodes, checkMegatronPlan, megatronPlan } from '../src/commands/megatron-plan.ts';
+import { curves, losses, makeTokens, standIn, tinyRecipe } from './slurm/megatron-tiny.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'belay-megatron-'));
 after(() => rmSync(scratch, { recursive: true, force: true }));
-const standIn = join(packageRoot, 'test', 'slurm', 'megatron-stand-in');
 
 const place = { tasksPerNode: 4, folder: '/run/step', job: '77', index: 0 };
 const nodeNames = (count: number): string[] =>
@@ -65,18 +66,28 @@ test('what the published launcher does (spec, pretrain-code), and where it is he
     const engine = engineOf({ engine: 'megatron', plan, site: sites.clariden });
     const at = { ...place, nodes: nodeNames(nodes) };
     const command = engine.step(at);
-    const request = linkRequest(sites.clariden, {
-      name: plan.name,
-      nodes,
-      spares: 8,
-      timeSeconds: 48 * 3600,
-      partition: 'large',
-      body: 'belay campaign link DIR\n',
-      output: 'log',
-      directory: '/',
-    });
+    const scriptWith = (spares: number): string => {
+      const spec = parseCampaignSpec(
+        {
+          ...{ name: 'apertus', recipe, engine: 'megatron', site: 'clariden', partition: 'large' },
+          ...{ nodes, spares, megatron: { code: '/code/Megatron-LM' } },
+        },
+        'test',
+      );
+      const facts = {
+        format: campaignFormat,
+        name: 'apertus',
+        id: 'a1',
+        created: '',
+        specHash: '',
+        version: '',
+      } as const;
+      const file = { ...facts, spec, scheduler: 'slurm', belay: ['belay'] };
+      return batchScript(linkRequest(file, sites.clariden, new CampaignFolder(join(scratch, recipe))));
+    };
     const places = {
-      script: batchScript(request),
+      script: scriptWith(0),
+      'script with spares': scriptWith(8),
       srun: command.srun.join(' '),
       'task.sh': textOf(command, 'task.sh'),
       'provenance.sh': textOf(command, 'provenance.sh'),
@@ -86,7 +97,9 @@ test('what the published launcher does (spec, pretrain-code), and where it is he
     const run = plan.run;
     const table: [behaviour: string, where: keyof typeof places, pattern: RegExp | string][] = [
       ['48 hours', 'script', '--time=2-00:00:00'],
-      ['nodes, and spares to take the place of others', 'script', `--nodes=${nodes + 8}`],
+      ['nodes', 'script', `--nodes=${nodes}\n`],
+      ['spares to take the place of others', 'script with spares', `--nodes=${nodes}-${nodes + 8}\n`],
+      ['which the job needs to outlive a node', 'script with spares', '--no-kill'],
       ['one task per GPU', 'script', '--ntasks-per-node=4'],
       ['4 GPUs a node', 'script', '--gpus-per-node=4'],
       ['36 cores a task', 'script', '--cpus-per-task=36'],
@@ -95,7 +108,7 @@ test('what the published launcher does (spec, pretrain-code), and where it is he
       ['never put back into the queue', 'script', '--no-requeue'],
       ['huge pages off, clocks up', 'script', /--constraint='?thp_never&nvidia_vboost_enabled/],
       ['the successor waits', 'script', '--dependency=singleton'],
-      ['logs have names', 'script', '--output=log'],
+      ['logs have names', 'script', '/campaign/logs/%j.log'],
       ['core dumps off', 'task.sh', 'ulimit -c 0'],
       ['cores again for srun, which does not inherit them', 'srun', '--cpus-per-task=36'],
       ['container', 'srun', '--environment=/envs/apertus.toml'],
@@ -259,55 +272,22 @@ function siteHere(port = 29_500): Site {
   };
 }
 
-/** 12 steps of 4 samples, then 18, then a phase of 10 steps in a run of its own; saves every 5 steps. */
-function tinyRecipe(): Recipe {
-  return parseRecipe(
-    {
-      name: 'tiny-megatron',
-      model: { layers: 2, hidden: 64, intermediate: 128, heads: 2, kvHeads: 1, headDim: 32, vocabularySize: 512 },
-      tokens: { groups: [{ name: 'late', languages: ['deu'] }] },
-      pretrain: {
-        sequenceLength: 64,
-        batchSize: 4,
-        peakLearningRate: 1e-3,
-        finalLearningRate: 1e-4,
-        warmupSamples: 8,
-        cooldownSamples: 16,
-        checkpointEverySteps: 5,
-        phases: [
-          { name: 'one', steps: 12, mixture: [{ data: 'train', weight: 1 }] },
-          { name: 'two', steps: 18, startSample: 48, seed: 7, mixture: [{ data: 'late', weight: 1 }] },
-          {
-            name: 'long',
-            steps: 10,
-            seed: 8,
-            sequenceLength: 128,
-            batchSize: 2,
-            mixture: [{ data: 'train', weight: 1 }],
-            learningRate: { peak: 1e-4, final: 1e-4, warmup: 0, decay: 'constant' },
-            resetOptimizer: true,
-          },
-        ],
-      },
-      megatron: {},
-    },
-    'tiny',
-  );
-}
-
 function tiny(
   name: string,
   more: Partial<MegatronSettingsInput> = {},
   port?: number,
 ): { plan: MegatronPlan; site: Site } {
   const dir = join(scratch, name);
-  const tokens = join(dir, 'tokens');
-  mkdirSync(tokens, { recursive: true });
-  for (const file of ['train.bin', 'train.idx', 'late.bin', 'late.idx']) writeFileSync(join(tokens, file), '');
+  makeTokens(dir);
   const site = siteHere(port);
   const settings = settingsOf({ code: standIn, ...more });
   const environment = { FROM_SPEC: 'yes', NCCL_DEBUG: 'over the site' };
-  const plan = megatronPlan(tinyRecipe(), site, { name, run: join(dir, 'pretrain'), settings, environment });
+  const plan = megatronPlan(parseRecipe(tinyRecipe, 'tiny'), site, {
+    name,
+    run: join(dir, 'pretrain'),
+    settings,
+    environment,
+  });
   return { plan, site };
 }
 
@@ -359,16 +339,6 @@ async function until(what: string, done: () => boolean, said: () => string): Pro
   }
 }
 
-/** The last value that every iteration of a run has in its log. */
-function losses(run: string): Map<number, string> {
-  const path = join(run, 'logging', 'tensorboard', 'losses.txt');
-  if (!existsSync(path)) return new Map();
-  const rows = readFileSync(path, 'utf8').trim().split('\n');
-  return new Map(rows.map((row) => row.split(' ')).map(([step, value]) => [Number(step), value as string]));
-}
-
-const curves = (plan: MegatronPlan): unknown => [losses(plan.run), losses(join(plan.run, 'long'))];
-
 let undisturbed: unknown;
 
 test('a training of three phases and two runs goes through by itself', { timeout: 120_000 }, async () => {
@@ -391,7 +361,7 @@ test('a training of three phases and two runs goes through by itself', { timeout
   ]);
   assert.deepEqual(engine.prepare(), { stopAsked: false, unfinished: [] });
   assert.deepEqual(engine.nodeCounts(4), []);
-  undisturbed = curves(plan);
+  undisturbed = curves(plan.run);
   assert.equal(losses(plan.run).size, 30);
   assert.equal(losses(join(plan.run, 'long')).size, 10);
   const environment = readFileSync(join(scratch, 'straight', 'step-0', 'provenance', 'environment.txt'), 'utf8');
@@ -471,7 +441,7 @@ test('killed in a save, warned, asked to save, stopped, failing to set up: the s
     }
   }
   assert.ok(hasKilled);
-  assert.deepEqual(curves(plan), undisturbed, 'every iteration has the value of the undisturbed training');
+  assert.deepEqual(curves(plan.run), undisturbed, 'every iteration has the value of the undisturbed training');
 });
 
 test('one rank is killed: the others end, and it is no pause', { timeout: 60_000 }, async () => {

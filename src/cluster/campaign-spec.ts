@@ -10,6 +10,7 @@ import { z } from 'zod';
 import { UserError } from '../base/errors.ts';
 import { readJson } from '../base/json.ts';
 import { schemaProblems } from '../base/schema.ts';
+import { megatronSettingsSchema } from './megatron-settings.ts';
 import { restartSettingsSchema } from './restart-policy.ts';
 import { checkJob, environmentOf, type Site } from './site.ts';
 import { vetSettingsSchema } from './vetting/settings.ts';
@@ -33,6 +34,8 @@ export const campaignSpecSchema = z.strictObject({
   /** Changes of the recipe: `path=value`. */
   set: z.array(z.string().regex(/^[^=]+=/, 'path=value')).default([]),
   engine: z.enum(['belay', 'megatron']).default('belay'),
+  /** What the engine megatron needs beyond recipe and site. */
+  megatron: megatronSettingsSchema.nullable().default(null),
   /** A shipped site profile, or a JSON file that changes one. */
   site: z.string().min(1).default('generic'),
   /** Nodes that a link takes: at least `min`, at most `max`. */

@@ -44,6 +44,8 @@ export function megatronEngine(plan: MegatronPlan, site: Site): Engine {
     if (!phase) throw new Error(`megatronEngine: ${plan.name} is trained to the end`);
     return phase;
   };
+  /** Asked by this controller; at the end of a run a trigger alone would not tell whose it is. */
+  let stopAsked = false;
   return {
     name: 'megatron',
     progress(): Progress {
@@ -55,6 +57,7 @@ export function megatronEngine(plan: MegatronPlan, site: Site): Engine {
       return phase ? nodeCountsOf(phase, plan.devicesPerNode, most) : [];
     },
     ask(what) {
+      if (what === 'stop') stopAsked = true;
       // Both are read in one look, `save` first; the other order could stop without saving.
       pullTriggers(plan.run, what === 'save' ? ['save'] : ['save', 'exit']);
     },
@@ -109,10 +112,11 @@ export function megatronEngine(plan: MegatronPlan, site: Site): Engine {
         clearTriggers(plan.run, ['exit']);
         if (after.phase === null) return { outcome: 'finished', why: 'trained to the end' };
         // At the end of a run Megatron makes the trigger itself; at the end of any other phase somebody did.
-        if (after.phase.name !== phase.name && !(exitAsked && after.phase.run === phase.run)) {
+        const isStopped = stopAsked || (exitAsked && after.phase.run === phase.run);
+        if (after.phase.name !== phase.name && !isStopped) {
           return { outcome: 'next-phase', why: `phase ${phase.name} is over; next: ${after.phase.name}` };
         }
-        if (exitAsked) return { outcome: 'stopped', why: 'left: the trigger exit' };
+        if (isStopped) return { outcome: 'stopped', why: 'left: it was asked to stop' };
         return { outcome: 'paused', why: `saved and left at step ${after.step}` };
       }
       if (signal === null && exit === rerunCodes.disambiguate) {

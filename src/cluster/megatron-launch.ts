@@ -121,8 +121,8 @@ export function taskScript(
 ulimit -c 0
 # Slurm signals this shell, not the training. Before there is one, nothing needs to be saved.
 training=
-trap '[ -n "$training" ] || exit 0; kill -USR2 $training' USR2
-trap '[ -n "$training" ] || exit 0; kill -TERM $training' TERM
+trap '[ -n "$training" ] || exit 0; kill -USR2 $training 2> /dev/null' USR2
+trap '[ -n "$training" ] || exit 0; kill -TERM $training 2> /dev/null' TERM
 
 # Where this rank is among ${nodes.length * tasksPerNode}.
 export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=${nodes.length * tasksPerNode}

@@ -18,6 +18,7 @@ import type { Scheduler } from '../cluster/scheduler.ts';
 import type { Site } from '../cluster/site.ts';
 import { loadSite } from '../cluster/sites.ts';
 import { curriculumOf } from '../train/curriculum.ts';
+import { megatronOfCampaign } from './campaign-megatron.ts';
 import { stageFolders } from './run-folder.ts';
 
 export const schedulerNames = ['slurm', 'local'] as const;
@@ -66,11 +67,11 @@ export async function recipeOfSpec(spec: CampaignSpec): Promise<Recipe> {
 }
 
 /** What trains it. */
-export async function engineOfCampaign({ folder, campaign }: OpenCampaign): Promise<Engine> {
+export async function engineOfCampaign({ folder, campaign, site }: OpenCampaign): Promise<Engine> {
   const { spec } = campaign;
   const recipe = await loadRecipe(campaignRecipe(folder));
   if (spec.engine === 'megatron') {
-    throw new UserError('campaigns with Megatron are not wired yet', { next: 'use the engine belay' });
+    return engineOf({ engine: 'megatron', plan: megatronOfCampaign(folder, spec, recipe, site), site });
   }
   const flags = ['--recipe', campaignRecipe(folder), '--heartbeat', `${spec.heartbeatSeconds}`];
   const { dir } = folder;

@@ -17,6 +17,7 @@ import { type CampaignSpec, linkShape, loadCampaignSpec } from '../cluster/campa
 import { batchScript, type Scheduler } from '../cluster/scheduler.ts';
 import type { Site } from '../cluster/site.ts';
 import { loadSite } from '../cluster/sites.ts';
+import { checkMegatronCampaign, withAbsolutePaths } from './campaign-megatron.ts';
 import {
   campaignRecipe,
   openCampaign,
@@ -113,10 +114,11 @@ async function given({ spec: path, out, scheduler: name }: Pick<SubmitFlags, 'sp
     const open = openCampaign(out);
     return { ...open, recipe: await recipeOfSpec(open.campaign.spec) };
   }
-  const spec = loadCampaignSpec(path);
+  const spec = withAbsolutePaths(loadCampaignSpec(path));
   const site = loadSite(spec.site);
   linkShape(spec, site);
   const recipe = await recipeOfSpec(spec);
+  checkMegatronCampaign(folder, spec, recipe, site);
   const campaign = campaignFile(folder, spec, recipe, name);
   return { folder, campaign, site, scheduler: schedulerOf(campaign.scheduler), recipe };
 }
