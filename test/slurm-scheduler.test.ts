@@ -7,8 +7,10 @@ import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { JobRequest, SchedulerError } from '../src/cluster/scheduler.ts';
+import { firecrest } from '../src/cluster/schedulers/firecrest.ts';
 import { slurmCli } from '../src/cluster/schedulers/slurm-cli.ts';
 import { slurmrestd, type SlurmrestdOptions } from '../src/cluster/schedulers/slurmrestd.ts';
+import { client, startFirecrest } from './firecrest-server.ts';
 import { rejects, schedulerContract, until, waitFor } from './scheduler-contract.ts';
 import { Cluster, whyNoNamespaces, whyNoSlurm, whyNot } from './slurm/cluster.ts';
 
@@ -146,6 +148,23 @@ test('slurmrestd: a server that hangs, talks nonsense or is too new', needsSlurm
     server.closeAllConnections();
     server.close();
   }
+});
+
+test('FirecREST: an array of a real Slurm behind our small server', needsSlurm, async () => {
+  const server = await startFirecrest(cli());
+  const scheduler = firecrest({ url: server.url, tokenUrl: server.tokenUrl, system: 'local', ...client });
+  const id = await scheduler.submit(work({ name: 'array', body: 'exit $SLURM_ARRAY_TASK_ID', array: '0-2' }));
+  const ended = await waitFor(async () => {
+    const all = await scheduler.jobs({ ids: [id] });
+    return all.length === 3 && all.every((job) => job.state === 'ended') ? all : undefined;
+  });
+  assert.deepEqual(ended.map((job) => [job.id, job.exitCode]).sort(), [
+    [`${id}_0`, 0],
+    [`${id}_1`, 1],
+    [`${id}_2`, 2],
+  ]);
+  await rejects(scheduler.cancel(`${id}_1`), 'unsupported');
+  await server.close();
 });
 
 test('commands: every option of a request is taken as it stands', needsSlurm, async () => {

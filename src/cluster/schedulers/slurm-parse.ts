@@ -193,7 +193,7 @@ export function nodeStateOf(words: readonly string[]): NodeState {
   const has = (...some: string[]): boolean => some.some((word) => plain.includes(word));
   const isSilent = has('NOT_RESPONDING') || all.some((word) => word.includes('*'));
   const isBusy = has('ALLOCATED', 'ALLOC', 'MIXED', 'MIX', 'COMPLETING', 'COMP', 'DRAINING', 'FAILING');
-  if (has('DOWN', 'ERROR')) return 'down';
+  if (has('DOWN', 'ERROR', 'OFFLINE')) return 'down';
   if (has('DRAIN', 'DRAINED', 'DRAINING', 'FAIL', 'FAILING')) return isBusy ? 'draining' : 'drained';
   if (has('ALLOCATED', 'ALLOC', 'COMPLETING', 'COMP')) return 'allocated';
   if (has('MIXED', 'MIX')) return 'mixed';
@@ -308,7 +308,7 @@ function exitPair(text: string): { readonly exitCode?: number; readonly signal?:
 }
 
 /** A job without the fields that were not said; a signal of 0 is none. */
-function definedJob(job: { readonly [K in keyof Job]: Job[K] | undefined }): Job {
+export function definedJob(job: { readonly [K in keyof Job]: Job[K] | undefined }): Job {
   const entries = Object.entries(job).filter(
     ([key, value]) => value !== undefined && !(key === 'signal' && value === 0),
   );
@@ -371,7 +371,7 @@ function fieldsOf(value: unknown, what: string): Fields {
 }
 
 /** A number, however it is wrapped; undefined where it is not set, endless or no number. */
-function numberOf(value: unknown): number | undefined {
+export function numberOf(value: unknown): number | undefined {
   if (typeof value === 'number') return Number.isFinite(value) ? value : undefined;
   if (typeof value === 'string') return /^-?\d{1,15}(\.\d+)?$/.test(value) ? Number(value) : undefined;
   if (value === null || typeof value !== 'object') return undefined;
@@ -380,7 +380,7 @@ function numberOf(value: unknown): number | undefined {
 }
 
 /** Unix seconds; Slurm writes 0 for never. */
-function timeOf(value: unknown): number | undefined {
+export function timeOf(value: unknown): number | undefined {
   const time = numberOf(value);
   return time === undefined || time <= 0 ? undefined : time;
 }
@@ -402,7 +402,7 @@ function said(value: string | undefined): string {
   return value === undefined || value === '(null)' || value === 'N/A' ? '' : value;
 }
 
-function reasonOf(text: string): string {
+export function reasonOf(text: string): string {
   return text === 'None' ? '' : text;
 }
 
