@@ -17,7 +17,13 @@ import { type CampaignSpec, linkShape, loadCampaignSpec } from '../cluster/campa
 import { batchScript, type Scheduler } from '../cluster/scheduler.ts';
 import type { Site } from '../cluster/site.ts';
 import { loadSite } from '../cluster/sites.ts';
-import { checkMegatronCampaign, withAbsolutePaths } from './campaign-megatron.ts';
+import {
+  checkMegatronCampaign,
+  megatronOfCampaign,
+  megatronPhasesText,
+  megatronTaskText,
+  withAbsolutePaths,
+} from './campaign-megatron.ts';
 import {
   campaignRecipe,
   openCampaign,
@@ -149,23 +155,46 @@ EXAMPLE
   },
 });
 
-export const plan = buildCommand<Omit<SubmitFlags, 'dryRun'>>({
+interface PlanFlags extends Omit<SubmitFlags, 'dryRun'> {
+  readonly task?: string;
+}
+
+export const plan = buildCommand<PlanFlags>({
   docs: {
     brief: 'what a campaign would ask for, checked, without submitting',
-    fullDescription: `Checks the spec against recipe and site, and says what each link asks the scheduler for.
+    fullDescription: `Checks the spec against recipe and site, and says what each link asks the scheduler for. With Megatron also
+the phases, and with --task the whole script that every task of a phase runs.
 
 EXAMPLE
-  belay campaign plan --spec campaign.json --out /scratch/me/run1`,
+  belay campaign plan --spec campaign.json --out /scratch/me/run1
+  belay campaign plan --spec campaign.json --out /scratch/me/run1 --task stage-1`,
   },
-  parameters: { flags: specFlags },
+  parameters: {
+    flags: {
+      ...specFlags,
+      task: {
+        kind: 'parsed',
+        parse: String,
+        brief: "print the script of Megatron's tasks in this phase, and nothing else",
+        optional: true,
+      },
+    },
+  },
   async func(flags) {
-    const { campaign, site, recipe } = await given(flags);
+    const { folder, campaign, site, recipe } = await given(flags);
     const { spec } = campaign;
+    const megatron = spec.engine === 'megatron' ? megatronOfCampaign(folder, spec, recipe, site) : undefined;
+    if (flags.task !== undefined) {
+      if (!megatron) throw new UserError('--task is for the engine megatron', { found: `engine ${spec.engine}` });
+      process.stdout.write(megatronTaskText(megatron, spec, site, flags.task));
+      return;
+    }
     const shape = linkShape(spec, site);
     const facts = {
       ...{ name: spec.name, recipe: recipe.name, engine: spec.engine, site: site.name },
       ...{ nodes: spec.nodes, spares: spec.spares, ranks: spec.nodes.max * shape.tasksPerNode, ...shape },
       steps: recipe.pretrain?.steps ?? null,
+      ...(megatron ? { megatron } : {}),
     };
     if (flags.json) {
       process.stdout.write(
@@ -201,6 +230,7 @@ EXAMPLE
           ? 'as it is'
           : shape.environment.map(([key, value]) => `${key}=${value}`).join('\n               '),
       ],
+      ...(megatron ? [['phases', megatronPhasesText(megatron, spec.nodes).join('\n               ')]] : []),
     ];
     process.stdout.write(lines.map(([name, value]) => `${(name as string).padEnd(14)} ${value}\n`).join(''));
   },
