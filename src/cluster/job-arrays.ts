@@ -4,8 +4,9 @@
 // keep their own markers: an element that is requeued after a dead node passes over what it had done.
 //
 // Does not: know what tasks do, or wait for jobs.
-import { spawnSync } from 'node:child_process';
 import { UserError } from '../base/errors.ts';
+import { SchedulerError } from './scheduler.ts';
+import { slurmCli } from './schedulers/slurm-cli.ts';
 
 export interface ArrayJob {
   readonly name: string;
@@ -26,7 +27,6 @@ export interface SubmitOptions {
 export function sbatchArguments(job: ArrayJob, after: string | undefined, { logs, sbatch }: SubmitOptions): string[] {
   const { name, elements } = job;
   return [
-    '--parsable',
     `--job-name=${name}`,
     `--output=${logs}/%x-${elements === undefined ? '%j' : '%A_%a'}.log`,
     ...(elements === undefined ? [] : [`--array=0-${elements - 1}`]),
@@ -37,21 +37,26 @@ export function sbatchArguments(job: ArrayJob, after: string | undefined, { logs
 }
 
 /** Submits the jobs one after the other; returns their ids. */
-export function submitJobs(jobs: readonly ArrayJob[], options: SubmitOptions): { name: string; id: string }[] {
-  let after: string | undefined;
-  return jobs.map((job) => {
-    const args = sbatchArguments(job, after, options);
-    const { status, stdout, stderr, error } = spawnSync('sbatch', args, { input: job.script, encoding: 'utf8' });
-    if (error || status !== 0) {
+export async function submitJobs(
+  jobs: readonly ArrayJob[],
+  options: SubmitOptions,
+): Promise<{ readonly name: string; readonly id: string }[]> {
+  const slurm = slurmCli();
+  const submitted: { name: string; id: string }[] = [];
+  for (const job of jobs) {
+    const after = submitted.at(-1)?.id;
+    try {
+      const id = await slurm.sbatch(job.script, sbatchArguments(job, after, options), job.name);
+      submitted.push({ name: job.name, id });
+    } catch (error) {
+      if (!(error instanceof SchedulerError)) throw error;
       throw new UserError(`sbatch did not take the job ${job.name}`, {
-        found: error ? error.message : stderr.trim(),
+        found: error.message,
         expected: 'a machine from which Slurm jobs can be submitted',
         next: after === undefined ? 'check the arguments after --' : `scancel ${after}, then try again`,
+        cause: error,
       });
     }
-    // With several clusters it answers `id;cluster`.
-    const id = stdout.trim().split(';')[0] as string;
-    after = id;
-    return { name: job.name, id };
-  });
+  }
+  return submitted;
 }

@@ -137,7 +137,7 @@ EXAMPLE
       }
       return;
     }
-    const submitted = submitJobs(jobs, options);
+    const submitted = await submitJobs(jobs, options);
     if (flags.json) process.stdout.write(`${JSON.stringify(submitted)}\n`);
     else for (const { name, id } of submitted) run.log.line(`${name}: job ${id}`);
   },

@@ -2,7 +2,7 @@
 //
 // Does not: ask.
 import { constants } from 'node:os';
-import { type JobRequest, SchedulerError } from '../scheduler.ts';
+import { SchedulerError } from '../scheduler.ts';
 
 /** Refuses what is no id of a Slurm job, of an element of an array or of several elements. */
 export function checkJobId(id: string): void {
@@ -23,7 +23,7 @@ export function environmentForJobs(): Record<string, string> {
 }
 
 /** The error of a submission that got no answer: made again, it could be a second job. */
-export function mayBeTaken({ name }: JobRequest, why: string): SchedulerError {
+export function mayBeTaken(name: string, why: string): SchedulerError {
   const message = `${why}; the job ${name} may have been taken: look for it before it is submitted again`;
   return new SchedulerError('timeout', message, { retryable: false });
 }

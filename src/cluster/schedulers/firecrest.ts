@@ -140,7 +140,7 @@ export function firecrest(options: FirecrestOptions): Firecrest {
         } catch (error) {
           if (!(error instanceof SchedulerError && error.retryable)) throw error;
           const wasSent = error instanceof CallError ? error.wasSent : !/connect failure/.test(error.message);
-          throw wasSent ? mayBeTaken(request, error.message) : error;
+          throw wasSent ? mayBeTaken(request.name, error.message) : error;
         }
         const { jobId } = readAnswer(answer.text);
         if (typeof jobId !== 'string' && typeof jobId !== 'number') {

@@ -40,6 +40,12 @@ export interface SlurmCliOptions extends Partial<Patience> {
   readonly env?: Readonly<Record<string, string>>;
 }
 
+/** What the commands can do besides the port. */
+export interface SlurmCli extends Scheduler {
+  /** Submits a script of any kind with options of sbatch; returns the job's id. `name` is for errors. */
+  sbatch(script: string, flags: readonly string[], name: string): Promise<string>;
+}
+
 /** Of a file of completed jobs only the end is read. */
 const completionBytes = 16 << 20;
 /** Longer than other calls: sbatch cannot be made again when it was ended in the middle. */
@@ -53,7 +59,7 @@ interface Said {
 }
 
 /** Slurm of the host's client commands. */
-export function slurmCli(options: SlurmCliOptions = {}): Scheduler {
+export function slurmCli(options: SlurmCliOptions = {}): SlurmCli {
   const { prefix = [], env = {}, timeoutSeconds, attempts } = { ...usualPatience, ...options };
 
   const run = async (command: readonly string[], input?: string, seconds = timeoutSeconds): Promise<Said> => {
@@ -113,7 +119,7 @@ export function slurmCli(options: SlurmCliOptions = {}): Scheduler {
     return parseCompletions(stdout.slice(from, stdout.lastIndexOf('\n') + 1));
   };
 
-  const scheduler: Scheduler = {
+  const scheduler: SlurmCli = {
     name: 'slurm',
     lacks: new Set(),
 
@@ -122,19 +128,23 @@ export function slurmCli(options: SlurmCliOptions = {}): Scheduler {
       const flags = sbatchOptions(request).map(([name, value]) =>
         value === undefined ? `--${name}` : `--${name}=${value}`,
       );
+      return await scheduler.sbatch(script, flags, request.name);
+    },
+
+    async sbatch(script: string, flags: readonly string[], name: string): Promise<string> {
       return await patiently(attempts, async () => {
         let said: Said;
         try {
           said = await run(['sbatch', '--parsable', ...flags], script, submitSeconds);
         } catch (error) {
           if (!(error instanceof SchedulerError && error.kind === 'timeout')) throw error;
-          throw mayBeTaken(request, error.message);
+          throw mayBeTaken(name, error.message);
         }
         if (said.code === 0) return parseSubmitted(said.stdout);
         const error = refusal(['sbatch'], said);
         // Where no connection came about, nothing was sent.
         if (!error.retryable || error.kind === 'refused' || /connect failure/.test(error.message)) throw error;
-        throw mayBeTaken(request, error.message);
+        throw mayBeTaken(name, error.message);
       });
     },
 
@@ -210,10 +220,8 @@ export function slurmCli(options: SlurmCliOptions = {}): Scheduler {
         const command = [
           ...['sacct', '--parsable2', '--noheader', '--allocations', '--allusers', `--delimiter=${accountDelimiter}`],
           `--format=${accountFields.join(',')}`,
-          // Without a time sacct tells of today only, and with ids of all days.
-          ...(ids
-            ? [`--jobs=${ids.join(',')}`]
-            : [`--starttime=${since === undefined ? '1970-01-02' : `uts${Math.floor(since)}`}`]),
+          ...(ids ? [`--jobs=${ids.join(',')}`] : []),
+          `--starttime=${since === undefined ? '1970-01-02' : `uts${startOf(since)}`}`,
           ...(name === undefined ? [] : [`--name=${name}`]),
         ];
         return (await ask(command, parseAccounts)).filter(isWanted);
@@ -229,6 +237,11 @@ export function slurmCli(options: SlurmCliOptions = {}): Scheduler {
     },
   };
   return scheduler;
+}
+
+/** Where sacct begins to look: it refuses a start that by its clock is not over, and without one tells of today. */
+function startOf(since: number): number {
+  return Math.floor(Math.min(since, Date.now() / 1000 - 300));
 }
 
 function endGroup(pid: number | undefined): void {

@@ -109,7 +109,7 @@ export function slurmrestd(options: SlurmrestdOptions): Scheduler {
         } catch (error) {
           if (!(error instanceof SchedulerError && error.retryable)) throw error;
           const wasSent = error instanceof CallError ? error.wasSent : !/connect failure/.test(error.message);
-          throw wasSent ? mayBeTaken(request, error.message) : error;
+          throw wasSent ? mayBeTaken(request.name, error.message) : error;
         }
       });
     },
