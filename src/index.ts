@@ -153,6 +153,19 @@ export {
   type Simulation,
   type SimulationResult,
 } from './cluster/simulate.ts';
+export {
+  type Ability,
+  batchScript,
+  type ClusterNode,
+  type Job,
+  type JobRequest,
+  type Scheduler,
+  SchedulerError,
+} from './cluster/scheduler.ts';
+export { firecrest, type Firecrest, type FirecrestOptions } from './cluster/schedulers/firecrest.ts';
+export { localScheduler, type LocalOptions } from './cluster/schedulers/local.ts';
+export { slurmCli, type SlurmCliOptions } from './cluster/schedulers/slurm-cli.ts';
+export { slurmrestd, type SlurmrestdOptions } from './cluster/schedulers/slurmrestd.ts';
 export { checkJob, environmentOf, type Site, storageFor } from './cluster/site.ts';
 export { loadSite, sites } from './cluster/sites.ts';
 export { checkPlacements, type Placement, placeAll, planStripes, type StripePlan } from './cluster/storage.ts';
