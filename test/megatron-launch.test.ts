@@ -1,7 +1,7 @@
 // Launches of Megatron: what the published scripts do, found in what is rendered; and whole trainings of several phases
 // through it on this machine, with A STAND-IN for pretrain_gpt.py (test/slurm/megatron-stand-in), disturbed in every way.
 import assert from 'node:assert/strict';
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -339,9 +339,14 @@ async function until(what: string, done: () => boolean, said: () => string): Pro
   }
 }
 
+const needsPython = {
+  skip: spawnSync('python3', ['--version']).status !== 0 && 'there is no python3 for the stand-in',
+  timeout: 240_000,
+};
+
 let undisturbed: unknown;
 
-test('a training of three phases and two runs goes through by itself', { timeout: 120_000 }, async () => {
+test('a training of three phases and two runs goes through by itself', needsPython, async () => {
   const { plan, site } = tiny('straight', {}, await freePort());
   const engine = engineOf({ engine: 'megatron', plan, site });
   assert.deepEqual(engine.progress(), { step: 0, total: 40, phase: 'one', isFinished: false });
@@ -444,7 +449,7 @@ test('killed in a save, warned, asked to save, stopped, failing to set up: the s
   assert.deepEqual(curves(plan.run), undisturbed, 'every iteration has the value of the undisturbed training');
 });
 
-test('one rank is killed: the others end, and it is no pause', { timeout: 60_000 }, async () => {
+test('one rank is killed: the others end, and it is no pause', needsPython, async () => {
   const { plan, site } = tiny('peer', {}, await freePort());
   const engine = engineOf({ engine: 'megatron', plan, site });
   const started = start(engine, join(scratch, 'peer', 'step-0'), 0, 4, { STAND_IN_SECONDS: '0.05' });

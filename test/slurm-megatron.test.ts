@@ -1,6 +1,7 @@
 // The chain of campaigns with Megatron as its engine, under a real Slurm of a few nodes. What trains is A STAND-IN for
 // pretrain_gpt.py (slurm/megatron-stand-in): it keeps Megatron's files, triggers, signals and exit codes.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,7 +14,8 @@ import { curves, losses, makeTokens, standIn, tinyRecipe } from './slurm/megatro
 const required = process.env['BELAY_REQUIRE_SLURM'] === '1';
 const missing = whyNoSlurm();
 const notApart = missing === undefined ? whyNoNamespaces() : undefined;
-const skip = required ? false : (missing ?? notApart ?? false);
+const python = spawnSync('python3', ['--version']).status === 0 ? undefined : 'there is no python3 for the stand-in';
+const skip = required ? false : (missing ?? notApart ?? python ?? false);
 const needsNodes = { skip, timeout: 300_000 };
 
 const scratch = mkdtempSync(join(tmpdir(), 'belay-slurm-megatron-'));
