@@ -375,9 +375,7 @@ test('a training of three phases and two runs goes through by itself', needsPyth
   assert.deepEqual(readdirSync(join(scratch, 'node', 'belay-jit', 'straight')), ['1.2'], 'and those of older starts');
 });
 
-test('killed in a save, warned, asked to save, stopped, failing to set up: the same curve', {
-  timeout: 240_000,
-}, async () => {
+test('killed in a save, warned, asked to save, stopped, failing to set up: the same curve', needsPython, async () => {
   const { plan, site } = tiny('disturbed', {}, await freePort());
   const engine = engineOf({ engine: 'megatron', plan, site });
   const checkpoints = join(plan.run, 'checkpoints');
