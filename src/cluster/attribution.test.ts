@@ -127,6 +127,26 @@ const cases: readonly (readonly [string, Partial<Evidence>, string, string, RegE
   ],
   ['preemption', { exit: null, outcome: 'preempted' }, 'infrastructure', 'preempted'],
   [
+    'a dead node explains the exception of a survivor',
+    {
+      log: '1: Traceback (most recent call last):\n1:   File "a.py", line 4\n1: torch.distributed.DistBackendError: NCCL error: remote process exited\n',
+      deadNodes: ['n3'],
+    },
+    'infrastructure',
+    'node-failure',
+    /n3/,
+  ],
+  [
+    'but not one of its own',
+    {
+      log: '1: Traceback (most recent call last):\n1:   File "a.py", line 4\n1: ValueError: bad shape\n',
+      deadNodes: ['n3'],
+    },
+    'workload',
+    'exception',
+    /bad shape/,
+  ],
+  [
     'a kill by nobody knows whom',
     { exit: 137, log: 'srun: error: n2: task 1: Killed\n' },
     'unknown',

@@ -80,11 +80,6 @@ const finders: readonly Finder[] = [
     'out-of-memory',
   ),
   ({ outcome }) => (outcome === 'out-of-memory' ? verdictOf('workload', 'out-of-memory') : undefined),
-  byLine(
-    /\b(?:NCCL (?:WARN|error)|uncorrectable ECC|Xid \d+|CUDA error: (?:uncorrectable|hardware))/i,
-    'infrastructure',
-    'device',
-  ),
   notFinite,
   exception,
   mistake,
@@ -94,6 +89,11 @@ const finders: readonly Finder[] = [
     return node === undefined ? undefined : verdictOf('infrastructure', 'node-failure', undefined, node);
   },
   byLine(/\bnode failure\b.*?\b(?:on )?(?<node>[a-z][\w.-]*\d)\b/i, 'infrastructure', 'node-failure'),
+  byLine(
+    /\b(?:NCCL (?:WARN|error)|uncorrectable ECC|Xid \d+|CUDA error: (?:uncorrectable|hardware))/i,
+    'infrastructure',
+    'device',
+  ),
   ({ outcome }) => (outcome === 'node-failure' ? verdictOf('infrastructure', 'node-failure') : undefined),
   segfault,
   ({ hang }) =>
@@ -114,8 +114,17 @@ function notFinite({ events = [] }: Evidence, lines: readonly string[]): Verdict
   return verdictOf('workload', 'not-finite', line ?? 'the guard gave up on the loss');
 }
 
-/** An error with a stack: the line that names it, and where it was thrown if the program says. */
-function exception(_: Evidence, lines: readonly string[]): Verdict | undefined {
+/** What libraries say of a peer that is gone. */
+const lostWords =
+  /\b(?:DistBackendError|ProcessGroup|NCCL|Gloo|Connection (?:closed|reset|refused|timed out)|Broken pipe|EPIPE|ECONNRESET|socket|store->get|TCPStore|heartbeat)\b/i;
+
+/**
+ * An error with a stack: the line that names it, and where it was thrown if the program says. Where a node is dead, errors of
+ * those that lost it are none.
+ */
+function exception({ deadNodes = [] }: Evidence, all: readonly string[]): Verdict | undefined {
+  const lines =
+    deadNodes.length === 0 ? all : all.map((line) => (lostWords.test(line) && !/^\s/.test(line) ? '' : line));
   // Python tells the error last, behind the stack.
   const traceback = lines.findIndex((line) => /^Traceback \(most recent call last\):/.test(line));
   if (traceback >= 0) {

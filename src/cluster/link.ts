@@ -503,6 +503,8 @@ class Link {
         events: options.eventsSince?.(began) ?? [],
         ...(watcher?.hang ? { hang: watcher.hang } : {}),
       });
+      // The engine knows its own exit codes better than any log tells.
+      if (outcome === 'mistake') verdict = { ...verdict, domain: 'workload', cause: 'mistake' };
       for (const node of silent) this.lost.set(node, 'does not answer');
       if (verdict.domain === 'infrastructure' && verdict.node !== undefined && nodes.includes(verdict.node)) {
         this.lost.set(verdict.node, verdict.cause);
