@@ -32,10 +32,12 @@ export function ensureDaemon(queue: LocalQueue): void {
   if (queue.hasDaemon() || (last && last.exitCode === null && last.signalCode === null)) return;
   const source = import.meta.url.endsWith('.ts');
   const loader = source ? ['--import', import.meta.resolve('tsx')] : [];
+  const log = openSync(queue.daemonLog, 'a');
   const child = spawn(process.execPath, [...loader, fileURLToPath(import.meta.url), queue.folder], {
     detached: true,
-    stdio: 'ignore',
+    stdio: ['ignore', log, log],
   });
+  closeSync(log);
   child.unref();
   started.set(queue.folder, child);
 }
@@ -176,4 +178,5 @@ export function signalName(signal: string): NodeJS.Signals {
   return `SIG${signal.replace(/^SIG/, '')}` as NodeJS.Signals;
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) await serve(process.argv[2] as string);
+// Not awaited: modules that threads load must not wait at their top.
+if (process.argv[1] === fileURLToPath(import.meta.url)) void serve(process.argv[2] as string);

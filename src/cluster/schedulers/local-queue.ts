@@ -1,7 +1,7 @@
 // The folder of the local scheduler: its jobs as files, read and written by any belay process of this machine.
 //
 //   FOLDER/slots.json            {slots}: how many pretended nodes there are, said by who made the folder
-//   FOLDER/daemon.lock           held by the process that starts and ends jobs (local-daemon.ts)
+//   FOLDER/daemon.lock           held by the process that starts and ends jobs (local-daemon.ts); its errors are in daemon.log
 //   FOLDER/drained/NODE          a node that is out of use, with the reason
 //   FOLDER/jobs/12/request.json  written by submit, with script.sh and environment.json; the folder appears whole
 //   FOLDER/jobs/12/changes.json  by update; cancel, an empty file, by cancel
@@ -64,6 +64,8 @@ export interface QueuedJob {
 
 export class LocalQueue {
   readonly folder: string;
+  /** Ended jobs, which do not change any more. */
+  readonly #ended = new Map<number, QueuedJob>();
 
   /** The folder's queue; `slots` pretended nodes where it is new. */
   constructor(folder: string, slots?: number) {
@@ -76,6 +78,11 @@ export class LocalQueue {
 
   get lock(): string {
     return join(this.folder, 'daemon.lock');
+  }
+
+  /** What the daemon says when it fails. */
+  get daemonLog(): string {
+    return join(this.folder, 'daemon.log');
   }
 
   /** Names of the pretended nodes. */
@@ -143,16 +150,18 @@ export class LocalQueue {
   }
 
   job(id: number): QueuedJob | undefined {
+    const known = this.#ended.get(id);
+    if (known) return known;
     const request = this.#read<QueuedRequest>(this.path(id, 'request.json'));
     if (!request) return undefined;
-    return {
-      id,
-      request: { ...request, ...this.#read<JobChanges>(this.path(id, 'changes.json')) },
-      // In this order: an end that appears meanwhile must not stand without its begin.
-      end: this.#read<JobEnd>(this.path(id, 'end.json')),
-      begin: this.#read<JobBegin>(this.path(id, 'begin.json')),
-      isCancelled: existsSync(this.path(id, 'cancel')),
-    };
+    // In this order: an end that appears meanwhile must not stand without its begin.
+    const end = this.#read<JobEnd>(this.path(id, 'end.json'));
+    const begin = this.#read<JobBegin>(this.path(id, 'begin.json'));
+    const changes = this.#read<JobChanges>(this.path(id, 'changes.json'));
+    const isCancelled = existsSync(this.path(id, 'cancel'));
+    const job: QueuedJob = { id, request: { ...request, ...changes }, begin, end, isCancelled };
+    if (end) this.#ended.set(id, job);
+    return job;
   }
 
   all(): QueuedJob[] {
