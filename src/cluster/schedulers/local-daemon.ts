@@ -77,6 +77,8 @@ function look(queue: LocalQueue, job: QueuedJob): void {
   const exit = queue.exit(id);
   const stopped = ending.get(id);
   if (exit !== undefined || !isAlive(begin)) {
+    // Times of files are a few ms behind the clock.
+    const time = Math.max(exit?.time ?? now(), begin.time);
     // What the script left behind ends with it.
     signalJob(begin, 'SIGKILL', true);
     // A shell says 128 + n where a signal ended the script.
@@ -86,8 +88,8 @@ function look(queue: LocalQueue, job: QueuedJob): void {
     if (stopped) end(queue, id, { ...failed, outcome: stopped.outcome });
     else if (isCancelled && code !== 0) end(queue, id, { ...failed, outcome: 'cancelled' });
     else if (!exit) end(queue, id, { ...failed, outcome: 'node-failure', reason: 'the shell of the job is gone' });
-    else if (code === 0) end(queue, id, { ...failed, outcome: 'completed' }, exit.time);
-    else end(queue, id, { ...failed, outcome: 'failed', reason: 'NonZeroExitCode' }, exit.time);
+    else if (code === 0) end(queue, id, { ...failed, outcome: 'completed' }, time);
+    else end(queue, id, { ...failed, outcome: 'failed', reason: 'NonZeroExitCode' }, time);
     return;
   }
   const left = begin.time + request.timeSeconds - now();
