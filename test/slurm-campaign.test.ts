@@ -113,6 +113,55 @@ test('a node freezes, and wakes up later', needsNodes, async () => {
   assert.deepEqual(result(campaign.dir), await runs.undisturbed(steps));
 });
 
+test(
+  '4 nodes, 3 after one dies, 4 again in the next link; status and the scheduler agree on all of it',
+  needsNodes,
+  async () => {
+    const campaign = await Campaign.submit(
+      ...([cluster, runs.folder('grow')] as const),
+      runs.spec('grow', ['pretrain.steps=300', 'pretrain.checkpointEverySteps=5'], { nodes: { min: 2, max: 4 } }),
+    );
+    await campaign.untilSteps(7);
+    const running = await campaign.status();
+    const [job] = running.jobs.filter(({ state }) => state === 'running');
+    const queue = await cluster.run('squeue', '-h', '-n', `belay-grow-${running.id}`, '-o', '%i %T', '-S', 'i');
+    assert.deepEqual(
+      queue.split('\n'),
+      [`${job?.id} RUNNING`, `${Number(job?.id) + 1} PENDING`],
+      'its successor is there',
+    );
+    const victim = campaign.begins()[0]?.nodes.at(-1) as string;
+    await cluster.kill(victim);
+    await campaign.until('the start on three', () => campaign.launches().length > 1);
+    await cluster.boot(victim);
+    await campaign.until(
+      'the node',
+      async () => (await cluster.run('sinfo', '-h', '-n', victim, '-o', '%T')) !== 'down',
+      60,
+    );
+    const count = campaign.steps;
+    await campaign.until('some steps', () => campaign.steps > count + 2);
+    await cluster.run('scancel', '--signal=USR2', job?.id as string);
+    await campaign.untilStopped();
+    assert.equal(campaign.folder.stopped()?.by, 'finished', campaign.said);
+    assert.deepEqual(
+      campaign.launches().map(({ nodes, end }) => [nodes.length, end?.verdict?.domain ?? end?.outcome]),
+      [
+        [4, 'infrastructure'],
+        [3, 'paused'],
+        [4, 'finished'],
+      ],
+      campaign.said,
+    );
+    assert.deepEqual(
+      result(campaign.dir),
+      await runs.undisturbed(['pretrain.steps=300', 'pretrain.checkpointEverySteps=5']),
+    );
+    const { history } = await campaign.status();
+    assert.deepEqual([history.lastStep, history.links, history.attempts, history.failures], [300, 2, 3, 1]);
+  },
+);
+
 test('daemons that are away for a while disturb nothing', needsNodes, async () => {
   const campaign = await Campaign.submit(cluster, runs.folder('daemons'), runs.spec('daemons', steps));
   await campaign.untilSteps(5);

@@ -53,8 +53,15 @@ export function belayEngine({ dir, belay, flags, steps }: BelayEngineOptions): E
     prepare(): CleanUp {
       return { stopAsked: clearForStart(run), unfinished: belayCheckpoints(checkpoints).unfinished };
     },
+    // Ranks that pause leave one after the other with a code that is not 0, while the first may still save; one that is gone ends
+    // the others, since they lose it.
     step(): StepCommand {
-      return { files: [], before: [], srun: [], argv: [...belay, 'pretrain', '--out', dir, ...flags] };
+      return {
+        files: [],
+        before: [],
+        srun: ['--kill-on-bad-exit=0'],
+        argv: [...belay, 'pretrain', '--out', dir, ...flags],
+      };
     },
     verdict(end: StepEnd): StepVerdict {
       const text = endText(end);

@@ -46,8 +46,9 @@ export function slurmSteps(): Steps {
         `--nodelist=${nodes.join(',')}`,
         // The step before it may stay in Slurm's books as long as a node that is gone does not answer.
         '--overlap',
-        // One that fails ends the others, which would wait for it; their output comes with their number.
-        ...['--kill-on-bad-exit=1', '--label', '--unbuffered'],
+        // Their output comes with the number of the task.
+        '--label',
+        '--unbuffered',
       ];
       const srun = ['srun', ...options, ...command.srun.filter((option) => !options.includes(option)), ...command.argv];
       const { child, ended } = start(srun, log, env);
@@ -72,7 +73,10 @@ export function slurmSteps(): Steps {
     },
     background(node, argv, log) {
       const options = ['--nodes=1', '--ntasks=1', `--nodelist=${node}`, '--overlap', '--quiet'];
-      return start(['srun', ...options, ...argv], log, {});
+      const { child, ended } = start(['srun', ...options, ...argv], log, {});
+      // Where its node is gone srun waits for it; that must not keep the job alive.
+      child.unref();
+      return { ended };
     },
     here,
   };
