@@ -118,6 +118,13 @@ export class Campaign {
 
   static async submit(cluster: Cluster, dir: string, spec: CampaignSpecInput): Promise<Campaign> {
     const campaign = new Campaign(cluster, dir);
+    // Nodes that were disturbed take a while to come back; with fewer than it may have a campaign would begin at once.
+    const { nodes } = spec;
+    const most = typeof nodes === 'number' ? nodes : nodes.max;
+    const idle = async (): Promise<number> =>
+      (await cluster.run('sinfo', '-h', '-N', '-t', 'idle', '-o', '%N')).split('\n').filter((name) => name !== '')
+        .length;
+    await campaign.until(`${most} idle nodes`, async () => (await idle()) >= most, 90);
     const path = `${dir}.campaign.json`;
     writeFileSync(path, JSON.stringify(spec));
     await campaign.verb('submit', '--spec', path);
