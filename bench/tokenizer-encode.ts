@@ -145,6 +145,7 @@ function slices(texts: readonly string[], rounds: number, bytes: number): string
     slice = [];
     filled = 0;
   }
+  if (out.length <= rounds) throw new Error(`the texts are too few for ${rounds + 1} slices of ${bytes} bytes`);
   return out.slice(0, rounds + 1);
 }
 

@@ -44,6 +44,8 @@ elif kind == "tiktoken":
     version = tiktoken.__version__
     with open(file, encoding="utf8") as opened:
         content = json.load(opened)
+    if content.get("normalizer") is not None:
+        raise ValueError("tiktoken has no normaliser, and the file names one: its ids would differ")
     alphabet = byte_of()
     added = {token["id"] for token in content["added_tokens"]}
     vocabulary = {token: id for token, id in content["model"]["vocab"].items() if id not in added}
