@@ -160,6 +160,12 @@ const cases: readonly (readonly [string, Partial<Evidence>, string, string, RegE
     'killed',
     /task 0/,
   ],
+  [
+    'a kill explains that the others lost the rank',
+    { exit: 137, log: 'srun: error: n2: task 0: Killed\n1: belay: rank 0 on n2 was lost\n' },
+    'unknown',
+    'killed',
+  ],
   ['an end without a word', { exit: 3 }, 'unknown', 'exit code 3'],
 ];
 

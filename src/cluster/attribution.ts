@@ -98,9 +98,10 @@ const finders: readonly Finder[] = [
   segfault,
   ({ hang }) =>
     hang ? verdictOf(hang.node === undefined ? 'unknown' : 'infrastructure', 'hang', hang.line, hang.node) : undefined,
+  // Somebody killed a rank: that is why the others lost it.
+  byLine(/\btasks? [\d,-]+: Killed\b/, 'unknown', 'killed'),
   lostPeer,
   ({ outcome }) => (outcome === 'time-limit' ? verdictOf('infrastructure', 'time-limit') : undefined),
-  byLine(/\btasks? [\d,-]+: Killed\b/, 'unknown', 'killed'),
   byLine(/\bDUE TO TIME LIMIT\b/, 'infrastructure', 'time-limit'),
   byLine(/\bDUE TO PREEMPTION\b/, 'infrastructure', 'preempted'),
   byLine(/\b(?:JOB|STEP) [\d.]+ ON \S+ CANCELLED\b/, 'unknown', 'cancelled'),

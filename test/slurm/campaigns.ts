@@ -81,6 +81,8 @@ export class Runs {
     return {
       ...{ name, recipe: 'demo-tiny', set: [...shape, ...set], nodes: { min: 1, max: 3 }, time: '10:00' },
       ...{ heartbeatSeconds: 2, silenceSeconds: 5, vet: null, warningSeconds: 20, environment: fault() },
+      // One node is left to what must not be disturbed.
+      sbatch: ['--exclude=n5'],
       ...more,
     };
   }
@@ -118,13 +120,8 @@ export class Campaign {
 
   static async submit(cluster: Cluster, dir: string, spec: CampaignSpecInput): Promise<Campaign> {
     const campaign = new Campaign(cluster, dir);
-    // Nodes that were disturbed take a while to come back; with fewer than it may have a campaign would begin at once.
     const { nodes } = spec;
-    const most = typeof nodes === 'number' ? nodes : nodes.max;
-    const idle = async (): Promise<number> =>
-      (await cluster.run('sinfo', '-h', '-N', '-t', 'idle', '-o', '%N')).split('\n').filter((name) => name !== '')
-        .length;
-    await campaign.until(`${most} idle nodes`, async () => (await idle()) >= most, 90);
+    await campaign.untilIdle(typeof nodes === 'number' ? nodes : nodes.max);
     const path = `${dir}.campaign.json`;
     writeFileSync(path, JSON.stringify(spec));
     await campaign.verb('submit', '--spec', path);
@@ -138,6 +135,15 @@ export class Campaign {
   async status(): Promise<CampaignStatus> {
     const said = await this.verb('status', '--json');
     return JSON.parse(said.slice(said.indexOf('{'))) as CampaignStatus;
+  }
+
+  /** Nodes that were disturbed take a while to come back; with fewer than it may have a campaign would begin at once. */
+  async untilIdle(count: number): Promise<void> {
+    const idle = async (): Promise<number> =>
+      (await this.cluster.run('sinfo', '-h', '-N', '-n', 'n[1-4]', '-t', 'idle', '-o', '%N'))
+        .split('\n')
+        .filter((name) => name !== '').length;
+    await this.until(`${count} idle nodes`, async () => (await idle()) >= count, 90);
   }
 
   get steps(): number {
