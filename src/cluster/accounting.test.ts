@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { CampaignWriter } from '../../test/campaign-files.ts';
-import { parseEnergies, recordAccounting } from './accounting.ts';
+import { recordAccounting } from './accounting.ts';
 import { historyOf } from './history.ts';
 import { readCampaignFiles } from './history-files.ts';
 import type { Job } from './scheduler.ts';
@@ -29,12 +29,12 @@ test('jobs that ended are recorded once, and the history counts as the scheduler
     campaign.link(`000${i + 1}`, { job: { job: id }, begin: { time: 100 * (i + 1) + 2, job: id, nodes: ['n1'] } });
   }
   const jobs = [
-    job('7', { outcome: 'node-failure', began: 100, ended: 150 }),
+    job('7', { outcome: 'node-failure', began: 100, ended: 150, energyJoules: 5000 }),
     job('8', { state: 'running', began: 200 }),
     job('9', { outcome: 'completed', began: 300 }),
     job('10', { outcome: 'completed', began: 300, ended: 400 }),
   ];
-  const record = (): string[] => recordAccounting(readCampaignFiles(scratch), jobs, new Map([['7', 5000]]));
+  const record = (): string[] => recordAccounting(readCampaignFiles(scratch), jobs);
   assert.deepEqual(record(), ['0001']);
   assert.deepEqual(record(), []);
   const [first, second] = historyOf(readCampaignFiles(scratch), { now: 320 }).links;
@@ -50,15 +50,4 @@ test('jobs that ended are recorded once, and the history counts as the scheduler
     ['scheduler', 'node-failure', 100, 5000, false, 2],
   );
   assert.equal(second?.clock, 'link');
-});
-
-test('energies are read from sacct where it measures, and left out where it does not', () => {
-  const said = '7|5000\n8|0\n9|\n10|18446744073709551614\n10.batch|77\nslurm|x\n11|1.5e3\n\n';
-  assert.deepEqual(
-    [...parseEnergies(said)],
-    [
-      ['7', 5000],
-      ['11', 1500],
-    ],
-  );
 });

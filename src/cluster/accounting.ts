@@ -14,52 +14,23 @@ import type { Job } from './scheduler.ts';
 export const accountingName = 'accounting.json';
 
 /** Writes the records of links whose job is among `jobs` and has ended; returns their names. */
-export function recordAccounting(
-  { dir, links }: CampaignFiles,
-  jobs: readonly Job[],
-  energies: ReadonlyMap<string, number> = new Map(),
-): string[] {
+export function recordAccounting({ dir, links }: Pick<CampaignFiles, 'dir' | 'links'>, jobs: readonly Job[]): string[] {
   const byId = new Map(jobs.map((job) => [job.id, job]));
   return links.flatMap(({ name, job: id }) => {
     const path = join(dir, 'campaign', 'links', name, accountingName);
     const job = id === undefined ? undefined : byId.get(id);
     // An end that the scheduler's database has not heard of yet comes with the next look.
     if (job?.state !== 'ended' || job.ended === undefined || existsSync(path)) return [];
-    writeJsonAtomic(path, accountingOf(job, energies.get(job.id)));
+    writeJsonAtomic(path, accountingOf(job));
     return [name];
   });
 }
 
-function accountingOf(job: Job, energyJoules: number | undefined): Accounting {
-  const { id, outcome, reason, nodes, submitted, began, ended } = job;
+function accountingOf(job: Job): Accounting {
+  const { id, outcome, reason, nodes, submitted, began, ended, energyJoules } = job;
   return Object.fromEntries(
     Object.entries({ job: id, outcome, reason, nodes, submitted, began, ended, energyJoules }).filter(
       ([, value]) => value !== undefined,
     ),
   ) as unknown as Accounting;
-}
-
-/** Arguments of sacct for the energy of jobs. */
-export function energyArguments(ids: readonly string[]): string[] {
-  return [
-    '--jobs',
-    ids.join(','),
-    '--allocations',
-    '--noheader',
-    '--parsable2',
-    '--format',
-    'JobIDRaw,ConsumedEnergyRaw',
-  ];
-}
-
-/** Joules by job, of what sacct says to `energyArguments`. Slurm says 0, or nothing, where it does not measure. */
-export function parseEnergies(said: string): Map<string, number> {
-  const energies = new Map<string, number>();
-  for (const line of said.split('\n')) {
-    const [id, raw] = line.trim().split('|');
-    const joules = Number(raw);
-    // 2^63 and thereabouts stand for "not known" in some versions.
-    if (id !== undefined && /^\d+$/.test(id) && raw !== '' && joules > 0 && joules < 2 ** 62) energies.set(id, joules);
-  }
-  return energies;
 }

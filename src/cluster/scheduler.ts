@@ -79,6 +79,8 @@ export interface Job {
   readonly signal?: number;
   readonly comment?: string;
   readonly restarts?: number;
+  /** Of an ended job whose nodes measure it; never an estimate, and absent rather than 0. */
+  readonly energyJoules?: number;
 }
 
 export type NodeState = 'idle' | 'allocated' | 'mixed' | 'down' | 'draining' | 'drained' | 'reserved' | 'unknown';

@@ -194,8 +194,21 @@ test('nodes in lines of scontrol and in JSON', () => {
 test('lines of sacct', () => {
   const line = (...parts: string[]): string => parts.join(accountDelimiter);
   const text = [
-    line('12', 'a | b', 'alps', 'CANCELLED by 1000', '0:15', '100', '110', '170', 'nid[000001-000002]', 'None', 'x'),
-    line('13_4', 'array', 'alps', 'RUNNING', '0:0', '2026-11-23T05:47:56', '1795000000', 'Unknown', 'n1', '', ''),
+    line(
+      '12',
+      'a | b',
+      'alps',
+      'CANCELLED by 1000',
+      '0:15',
+      '100',
+      '110',
+      '170',
+      'nid[000001-000002]',
+      'None',
+      'x',
+      '5000',
+    ),
+    line('13_4', 'array', 'alps', 'RUNNING', '0:0', '2026-11-23T05:47:56', '1795000000', 'Unknown', 'n1', '', '', ''),
     '',
   ].join('\n');
   assert.deepEqual(parseAccounts(text), [
@@ -214,6 +227,7 @@ test('lines of sacct', () => {
       exitCode: 0,
       signal: 15,
       comment: 'x',
+      energyJoules: 5000,
     },
     {
       id: '13_4',
@@ -227,6 +241,15 @@ test('lines of sacct', () => {
       began: 1_795_000_000,
     },
   ]);
+  const taken = parseAccounts(
+    line('12', 'a', 'b', 'CANCELLED by 0', '0:0', '1', '9', '9', 'None assigned', '', '', ''),
+  );
+  assert.deepEqual([taken[0]?.began, taken[0]?.ended], [undefined, 9], 'it never began');
+  // Where nothing is measured nobody must read that it was nothing.
+  for (const said of ['', '0', '18446744073709551614', '9223372036854775807']) {
+    const [job] = parseAccounts(line('12', 'a', 'alps', 'COMPLETED', '0:0', '1', '2', '3', 'n1', '', '', said));
+    assert.ok(job && !('energyJoules' in job), said);
+  }
   malformed(() => parseAccounts('12|a|b'));
   malformed(() => parseAccounts(line(...accountFields)));
 });

@@ -216,6 +216,7 @@ export const accountFields = [
   'NodeList',
   'Reason',
   'Comment',
+  'ConsumedEnergyRaw',
 ] as const;
 /** Stands between them: a name may hold any sign that can be typed. */
 export const accountDelimiter = '\u001f';
@@ -234,6 +235,7 @@ export function parseAccounts(text: string): Job[] {
     if (words.length === 0) throw malformed('a line of sacct without a state', line);
     const { state, outcome } = jobStateOf(words);
     const isOver = state === 'ended';
+    const nodes = expandNodes(field('NodeList'));
     return definedJob({
       id,
       name: field('JobName'),
@@ -242,12 +244,13 @@ export function parseAccounts(text: string): Job[] {
       outcome,
       raw: field('State'),
       reason: reasonOf(field('Reason')),
-      nodes: expandNodes(field('NodeList')),
+      nodes,
       submitted: momentOf(field('Submit')),
-      began: momentOf(field('Start')),
+      began: startOf(nodes, field('Start')),
       ended: isOver ? momentOf(field('End')) : undefined,
       ...(isOver ? exitPair(field('ExitCode')) : {}),
       comment: field('Comment') || undefined,
+      energyJoules: isOver ? joulesOf(field('ConsumedEnergyRaw')) : undefined,
     });
   });
 }
@@ -261,6 +264,7 @@ export function parseCompletions(text: string): Job[] {
     if (!/^\d+$/.test(id) || words.length === 0) throw malformed('a line of completed jobs without id or state', line);
     const { outcome = 'unknown' } = jobStateOf(words);
     const array = said(fields.get('ArrayJobId'));
+    const nodes = expandNodes(said(fields.get('NodeList')));
     return definedJob({
       id: array === '' ? id : `${array}_${said(fields.get('ArrayTaskId'))}`,
       name: said(fields.get('Name')),
@@ -269,9 +273,9 @@ export function parseCompletions(text: string): Job[] {
       outcome,
       raw: words.join('+'),
       reason: '',
-      nodes: expandNodes(said(fields.get('NodeList'))),
+      nodes,
       submitted: momentOf(said(fields.get('SubmitTime'))),
-      began: momentOf(said(fields.get('StartTime'))),
+      began: startOf(nodes, said(fields.get('StartTime'))),
       ended: momentOf(said(fields.get('EndTime'))),
       ...exitPair(said(fields.get('ExitCode'))),
     });
@@ -386,6 +390,17 @@ export function timeOf(value: unknown): number | undefined {
 }
 
 /** Unix seconds from digits, or from a local time as Slurm writes it unless told otherwise. */
+/** A job that was cancelled while it waited has a start in Slurm's books, the moment of its end, but never had nodes. */
+function startOf(nodes: readonly string[], text: string): number | undefined {
+  return nodes.length === 0 ? undefined : momentOf(text);
+}
+
+/** Slurm says 0, or nothing, where it does not measure; in some versions 2^63 and thereabouts stand for that. */
+function joulesOf(text: string): number | undefined {
+  const joules = Number(text);
+  return joules > 0 && joules < 2 ** 62 ? joules : undefined;
+}
+
 function momentOf(text: string): number | undefined {
   if (/^\d{1,11}$/.test(text)) return timeOf(text);
   if (!/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d$/.test(text)) return undefined;
