@@ -44,6 +44,13 @@ const cases: readonly (readonly [string, Partial<Evidence>, string, string, RegE
     'workload',
     'out-of-memory',
   ],
+  [
+    'memory, by the words that Slurm 22.05 has for it',
+    { exit: 137, log: 'source: /scratch/out-of-memory/source is up to date\nsrun: error: n1: task 0: Out Of Memory\n' },
+    'workload',
+    'out-of-memory',
+    /task 0/,
+  ],
   ['memory, by the job', { outcome: 'out-of-memory' }, 'workload', 'out-of-memory'],
   [
     'the hint of a lost rank is no proof of memory',
@@ -91,6 +98,17 @@ const cases: readonly (readonly [string, Partial<Evidence>, string, string, RegE
     'not-finite',
   ],
   [
+    'numbers that are all finite, and a guard that gave up',
+    {
+      exit: 2,
+      log: 'belay: training stopped at step 9: the loss jumped to 20, usual are 3; going back 2 times did not help\n',
+      events: ['loss-spike', 'gave-up'],
+    },
+    'workload',
+    'loss-spike',
+    /jumped to 20/,
+  ],
+  [
     'a loss that is not finite, by Megatron',
     { log: 'found NaN in local forward loss calculation: loss is NaN\n' },
     'workload',
@@ -125,6 +143,26 @@ const cases: readonly (readonly [string, Partial<Evidence>, string, string, RegE
     'infrastructure',
     'time-limit',
   ],
+  [
+    'the time limit explains ranks that were lost with the job',
+    {
+      exit: 137,
+      log: 'srun: error: n1: task 0: Killed\n1: belay: rank 0 on n1 was lost\nslurmstepd: error: *** STEP 12.0 ON n1 CANCELLED AT 2026-11-23T06:05:36 DUE TO TIME LIMIT ***\n',
+    },
+    'infrastructure',
+    'time-limit',
+    /TIME LIMIT/,
+  ],
+  ['a job that is ended, by the clock', { exit: 75, ending: 'time-limit' }, 'infrastructure', 'time-limit'],
+  [
+    'a job that is ended, and no limit is near',
+    { exit: 75, ending: 'cancelled', log: '*** STEP 12.0 ON n1 CANCELLED AT 2026-11-23T06:05:36 ***\n' },
+    'unknown',
+    'cancelled',
+    /STEP 12/,
+  ],
+  ['a rank that somebody told to end', { exit: 75 }, 'unknown', 'signal SIGTERM'],
+  ['a job that failed without a word', { exit: null, outcome: 'failed' }, 'unknown', 'failed'],
   ['preemption', { exit: null, outcome: 'preempted' }, 'infrastructure', 'preempted'],
   [
     'a dead node explains the exception of a survivor',

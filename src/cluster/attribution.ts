@@ -6,6 +6,7 @@
 // workload's only where nothing else speaks; recurrence decides (restart-policy.ts).
 //
 // Does not: decide what follows.
+import { exitCodes } from '../base/errors.ts';
 import type { Outcome } from './scheduler.ts';
 import type { Verdict } from './history-files.ts';
 
@@ -24,6 +25,8 @@ export interface Evidence {
   readonly deadNodes?: readonly string[];
   /** A hang that the watcher reported: who, and where. */
   readonly hang?: { readonly node?: string; readonly line: string };
+  /** What the clock says of a job that was ended from outside, before the scheduler says it: for where no line tells. */
+  readonly ending?: 'time-limit' | 'cancelled';
 }
 
 type Finder = (evidence: Evidence, lines: readonly string[]) => Verdict | undefined;
@@ -43,9 +46,11 @@ export function attribute(evidence: Evidence): Verdict {
 const unlabelled = (line: string): string => line.slice(0, 2000).replace(/^\s*\d+: /, '');
 const shorten = (line: string): string => (line.length > 300 ? `${line.slice(0, 299)}…` : line);
 
-function causeOf({ exit, signal }: Evidence): string {
+function causeOf({ exit, signal, outcome }: Evidence): string {
   if (signal !== null) return `signal ${signal}`;
+  if (exit === null) return outcome ?? 'unknown';
   if (exit === 137) return 'killed';
+  if (exit === exitCodes.paused) return 'signal SIGTERM';
   return exit !== null && exit > 128 ? `signal ${exit - 128}` : `exit code ${exit}`;
 }
 
@@ -68,6 +73,8 @@ function byLine(pattern: RegExp, domain: Verdict['domain'], cause: string): Find
   };
 }
 
+const cancelled = /\b(?:JOB|STEP) [\d.]+ ON \S+ CANCELLED\b/;
+
 const finders: readonly Finder[] = [
   ({ outcome }) => (outcome === 'cancelled' ? verdictOf('unknown', 'cancelled') : undefined),
   ({ outcome }) => (outcome === 'preempted' ? verdictOf('infrastructure', 'preempted') : undefined),
@@ -75,7 +82,8 @@ const finders: readonly Finder[] = [
   // What a rank says of itself.
   byLine(/\b(?:no space left on device|disk quota exceeded|ENOSPC|EDQUOT)\b/i, 'infrastructure', 'disk-full'),
   byLine(
-    /\b(?:out[ -]of[ -]memory(?!\?)|oom[-_ ]kill|Detected \d+ oom|JavaScript heap out of memory|CUDA out of memory|std::bad_alloc|Cannot allocate memory)\b/i,
+    // With spaces only: a folder may be called out-of-memory.
+    /\b(?:out of memory(?!\?)|oom[-_ ]kill event|Detected \d+ oom|JavaScript heap out of memory|CUDA out of memory|std::bad_alloc|Cannot allocate memory)\b/i,
     'workload',
     'out-of-memory',
   ),
@@ -98,21 +106,30 @@ const finders: readonly Finder[] = [
   segfault,
   ({ hang }) =>
     hang ? verdictOf(hang.node === undefined ? 'unknown' : 'infrastructure', 'hang', hang.line, hang.node) : undefined,
-  // Somebody killed a rank: that is why the others lost it.
-  byLine(/\btasks? [\d,-]+: Killed\b/, 'unknown', 'killed'),
-  lostPeer,
+  // The end of the whole job explains ranks that were killed or lost with it.
   ({ outcome }) => (outcome === 'time-limit' ? verdictOf('infrastructure', 'time-limit') : undefined),
   byLine(/\bDUE TO TIME LIMIT\b/, 'infrastructure', 'time-limit'),
   byLine(/\bDUE TO PREEMPTION\b/, 'infrastructure', 'preempted'),
-  byLine(/\b(?:JOB|STEP) [\d.]+ ON \S+ CANCELLED\b/, 'unknown', 'cancelled'),
+  ({ ending }, lines) => {
+    if (ending === undefined) return undefined;
+    const line = lines.find((each) => cancelled.test(each));
+    return verdictOf(ending === 'time-limit' ? 'infrastructure' : 'unknown', ending, line);
+  },
+  // Somebody killed a rank: that is why the others lost it.
+  byLine(/\btasks? [\d,-]+: Killed\b/, 'unknown', 'killed'),
+  lostPeer,
+  byLine(cancelled, 'unknown', 'cancelled'),
 ];
 
 function notFinite({ events = [] }: Evidence, lines: readonly string[]): Verdict | undefined {
   const line = lines.find((each) =>
     /\b(?:loss|gradient|grad norm)\b.*\b(?:NaN|infinite|not finite|non-finite)\b/i.test(each),
   );
-  if (line === undefined && !events.includes('gave-up')) return undefined;
-  return verdictOf('workload', 'not-finite', line ?? 'the guard gave up on the loss');
+  if (!events.includes('gave-up')) return line === undefined ? undefined : verdictOf('workload', 'not-finite', line);
+  const stopped = lines.find((each) => /\btraining stopped at step \d+\b/.test(each)) ?? line;
+  // The guard gives up on jumps as well, of numbers that are all finite.
+  const isJump = stopped !== undefined && !/not finite/.test(stopped);
+  return verdictOf('workload', isJump ? 'loss-spike' : 'not-finite', stopped ?? 'the guard gave up on the loss');
 }
 
 /** What libraries say of a peer that is gone. */

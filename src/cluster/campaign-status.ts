@@ -1,19 +1,20 @@
 // How a campaign stands: its files and what the scheduler says, in one value.
 //
-// Does not: print, or change anything.
+// Does not: print, or change anything but the accounts of links that are over (accounting.ts).
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorText } from '../base/json.ts';
-import {
-  CampaignFolder,
-  type CampaignFile,
-  type LinkBeginFile,
-  type LinkEndFile,
-  type StoppedFile,
-} from './campaign-folder.ts';
+import { recordAccounting } from './accounting.ts';
+import { CampaignFolder, type CampaignFile, type StoppedFile } from './campaign-folder.ts';
 import type { Progress } from './engine.ts';
 import { historyOf, type HistorySummary } from './history.ts';
-import { readCampaignFiles, type Verdict } from './history-files.ts';
+import {
+  type CampaignFiles,
+  type LinkFiles,
+  readCampaignFiles,
+  readCampaignLinks,
+  type Verdict,
+} from './history-files.ts';
 import type { ClusterNode, Job, Scheduler } from './scheduler.ts';
 import type { Site } from './site.ts';
 
@@ -35,7 +36,8 @@ export interface LinkStatus {
   readonly nodes: readonly string[];
   readonly began: number | undefined;
   readonly ended: number | undefined;
-  readonly why: string | undefined;
+  /** Why it ended; `waiting` and `running` before that. */
+  readonly why: string;
   readonly verdict: Verdict | undefined;
 }
 
@@ -85,7 +87,8 @@ export async function campaignStatus(options: StatusOptions): Promise<CampaignSt
   } catch (error) {
     schedulerAway = errorText(error);
   }
-  const files = readCampaignFiles(folder.dir);
+  if (schedulerAway === undefined) await keepAccounts(folder.dir, jobs, scheduler);
+  const files = withRunning(readCampaignFiles(folder.dir), jobs);
   const watts = site.node.wattsPerModuleMean;
   const history = historyOf(files, {
     now,
@@ -112,12 +115,11 @@ export async function campaignStatus(options: StatusOptions): Promise<CampaignSt
       const node = known.find((each) => each.name === name);
       return { name, state: node?.state ?? 'unknown', reason: node?.reason ?? '' };
     }),
-    links: folder.links().map((name): LinkStatus => {
-      const begin = folder.record<LinkBeginFile>(name, 'begin.json');
-      const end = folder.record<LinkEndFile>(name, 'end.json');
-      const job = folder.record<{ readonly job: string }>(name, 'job.json')?.job;
-      const { time: began, nodes = [] } = begin ?? { time: undefined };
-      return { name, job, nodes, began, ended: end?.time, why: end?.why, verdict: end?.verdict };
+    links: history.links.map(({ name, job, nodes, began, ended, why, verdict }): LinkStatus => {
+      // Without an end in the files or in the accounts, the queue alone says that it is over.
+      const isGone = schedulerAway === undefined && !jobs.some(({ id }) => id === job);
+      const gone = isGone && (why === 'running' || why === 'waiting') ? 'its job is gone' : why;
+      return { name, job, nodes, began, ended, why: gone, verdict };
     }),
     step: progress.step,
     total: progress.total,
@@ -133,6 +135,33 @@ export async function campaignStatus(options: StatusOptions): Promise<CampaignSt
     schedulerAway,
     problems: history.problems,
   };
+}
+
+/**
+ * Keeps what the accounts say of links whose job is over. Only those are asked about; of a job that ended in this moment they know
+ * nothing yet.
+ */
+async function keepAccounts(dir: string, living: readonly Job[], scheduler: Scheduler): Promise<void> {
+  const links = readCampaignLinks(dir);
+  const ids = links.flatMap(({ job, accounting }) =>
+    job === undefined || accounting || living.some(({ id }) => id === job) ? [] : [job],
+  );
+  if (ids.length === 0) return;
+  try {
+    recordAccounting({ dir, links }, await scheduler.history({ ids }));
+  } catch {
+    // The links' own files tell it then.
+  }
+}
+
+/** With what the queue says of a job that runs: its clock and its nodes are the scheduler's, as they will be in the accounts. */
+function withRunning(files: CampaignFiles, jobs: readonly Job[]): CampaignFiles {
+  const links = files.links.map((link): LinkFiles => {
+    const job = jobs.find(({ id, state }) => id === link.job && state !== 'pending');
+    if (!job || job.began === undefined || link.accounting || link.end) return link;
+    return { ...link, accounting: { job: job.id, nodes: job.nodes, began: job.began } };
+  });
+  return { ...files, links };
 }
 
 function stateOf(jobs: readonly Job[], stopped: StoppedFile | undefined, away: boolean): CampaignState {

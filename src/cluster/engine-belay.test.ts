@@ -68,6 +68,9 @@ test('exit codes, and why it paused', () => {
   assert.equal(outcome(75), 'paused', 'the trigger was that of the attempt before');
   event('paused', { by: 'save-and-exit', step: 12 });
   assert.equal(outcome(75), 'paused');
+  event('resume', { step: 12 });
+  event('paused', { by: 'exit-now', step: 14 });
+  assert.equal(outcome(75), 'failed', 'nobody asked it to save');
   writeFileSync(join(run, 'manifest.json'), '{}');
   assert.equal(outcome(0), 'finished');
 });

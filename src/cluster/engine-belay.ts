@@ -72,6 +72,9 @@ export function belayEngine({ dir, belay, flags, steps }: BelayEngineOptions): E
           return { outcome: 'failed', why: `${text} without a manifest` };
         case exitCodes.paused:
           if (lastPause(run) === 'trigger') return { outcome: 'stopped', why: 'saved and left: the trigger exit' };
+          // SIGTERM: whoever sent it does not want it to go on here, and the steps since the last checkpoint are lost.
+          if (lastPause(run) === 'exit-now')
+            return { outcome: 'failed', why: 'told to end at once: left without saving' };
           return { outcome: 'paused', why: 'saved and left: it was asked by a signal' };
         case exitCodes.lost:
           return { outcome: 'lost-peer', why: 'another rank was lost' };

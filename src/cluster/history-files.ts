@@ -96,10 +96,9 @@ export interface CampaignFiles {
   readonly problems: readonly string[];
 }
 
-/** Reads a campaign folder; `training` is the folder of the stage that trains. */
-export function readCampaignFiles(dir: string, training = 'pretrain'): CampaignFiles {
-  const problems: string[] = [];
-  const read = (path: string): Fields => {
+/** Reads an object; one that is not there is empty, and what is wrong goes to `problems`. */
+function reader(problems: string[]): (path: string) => Fields {
+  return (path) => {
     if (!existsSync(path)) return {};
     try {
       const value = JSON.parse(readFileSync(path, 'utf8')) as unknown;
@@ -110,10 +109,20 @@ export function readCampaignFiles(dir: string, training = 'pretrain'): CampaignF
     }
     return {};
   };
+}
+
+/** The links alone: little to read, however long the training. */
+export function readCampaignLinks(dir: string, problems: string[] = []): LinkFiles[] {
+  const links = join(dir, 'campaign', 'links');
+  return foldersIn(links).map((name) => readLink(join(links, name), name, reader(problems)));
+}
+
+/** Reads a campaign folder; `training` is the folder of the stage that trains. */
+export function readCampaignFiles(dir: string, training = 'pretrain'): CampaignFiles {
+  const problems: string[] = [];
+  const read = reader(problems);
   const campaign = read(join(dir, 'campaign', 'campaign.json'));
-  const links = foldersIn(join(dir, 'campaign', 'links')).map((name) =>
-    readLink(join(dir, 'campaign', 'links', name), name, read),
-  );
+  const links = readCampaignLinks(dir, problems);
   const stage = join(dir, training);
   const attempts = foldersIn(join(stage, 'attempts')).map((name): AttemptFiles => {
     const folder = join(stage, 'attempts', name);

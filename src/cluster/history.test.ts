@@ -44,6 +44,42 @@ test('links, attempts and steps of a campaign with a bit of everything', () => {
   assert.deepEqual([summary.lostSteps, summary.rolledBackSteps, summary.repeatedSteps], [15, 5, 15]);
   assert.deepEqual(summary.differingSteps, []);
   assert.deepEqual(summary.failures, 2);
+  assert.equal(summary.links, 3, 'the fourth waits');
+});
+
+test('a link after which none came has the label that the scheduler gives it', () => {
+  const campaign = new CampaignWriter(folder());
+  const nodes = ['n1'];
+  const labels = { cancelled: 'unknown', 'time-limit': 'infrastructure', 'node-failure': 'infrastructure' };
+  for (const [outcome, domain] of Object.entries(labels)) {
+    campaign.link('0001', {
+      begin: { time: 1000, job: '1', nodes },
+      accounting: { job: '1', outcome, nodes, began: 999, ended: 1020 },
+    });
+    const [link] = history(campaign.dir).links;
+    assert.deepEqual([link?.verdict?.domain, link?.verdict?.cause, link?.ended], [domain, outcome, 1020]);
+  }
+  // One that was taken back never began, and has nothing to be blamed for.
+  campaign.link('0002', {
+    job: { job: '2', submitted: 1000 },
+    accounting: { job: '2', outcome: 'cancelled', nodes: [], submitted: 1000, ended: 1020 },
+  });
+  const { links, summary } = history(campaign.dir);
+  assert.deepEqual(
+    [links[1]?.why, links[1]?.verdict, links[1]?.began, summary.links],
+    ['cancelled', undefined, undefined, 1],
+  );
+});
+
+test('a link that runs is not judged by a start of the training that failed in it', () => {
+  const campaign = new CampaignWriter(folder());
+  campaign.link('0001', {
+    begin: { time: 1000, job: '1', nodes: ['n1', 'n2'] },
+    'steps/00/step': { time: 1001, nodes: ['n1', 'n2'], world: 2 },
+    'steps/00/end': { time: 1010, exit: 74, verdict: { domain: 'infrastructure', cause: 'lost-peer', node: 'n2' } },
+  });
+  const [link] = history(campaign.dir).links;
+  assert.deepEqual([link?.why, link?.verdict, link?.failures], ['running', undefined, 1]);
 });
 
 test('the time of a link is split without a remainder, and allocated time is the accounting to the second', () => {

@@ -9,7 +9,9 @@
 // The time of a link is split without a remainder: allocated = starting + useful + lost + rolledBack + between + ending.
 //
 // Does not: read files (history-files.ts), draw, or export.
+import { attribute } from './attribution.ts';
 import type { CampaignFiles, ComputedStep, LaunchFiles, LinkFiles, TrainingEvent, Verdict } from './history-files.ts';
+import type { Outcome } from './scheduler.ts';
 
 /** What became of a computed step. */
 export type Fate = 'kept' | 'lost' | 'rolled-back';
@@ -94,6 +96,7 @@ export interface HistorySummary {
   /** Steps that were computed more than once, and those of them whose loss was not the same each time. */
   readonly repeatedSteps: number;
   readonly differingSteps: readonly number[];
+  /** That have begun. */
   readonly links: number;
   readonly attempts: number;
   readonly failures: number;
@@ -108,8 +111,11 @@ export interface HistorySummary {
   readonly availability: number | undefined;
   /** Allocated seconds by failures; undefined without a failure. */
   readonly mtbfSeconds: number | undefined;
+  /** Undefined where neither the scheduler nor the site says anything of some link. */
   readonly energyJoules: number | undefined;
   readonly energyIsEstimate: boolean;
+  /** Links whose energy the scheduler measured: 0 where its accounts hold none. */
+  readonly energyMeasuredLinks: number;
 }
 
 export interface History {
@@ -295,7 +301,8 @@ function linkHistory(
   const wholeFailed =
     end?.verdict?.domain === 'infrastructure' || failureOutcomes.includes(accounting?.outcome ?? '') ? 1 : 0;
   const measured = accounting?.energyJoules;
-  const lastVerdict = end?.verdict ?? launches.at(-1)?.verdict;
+  const lastVerdict =
+    ended === undefined ? undefined : (end?.verdict ?? launches.at(-1)?.verdict ?? verdictByOutcome(link));
   return {
     name: link.name,
     job: link.job,
@@ -327,6 +334,14 @@ function linkHistory(
     energyJoules: measured ?? (wattsPerNode === undefined ? undefined : wattsPerNode * allocatedNodeSeconds),
     energyIsEstimate: measured === undefined,
   };
+}
+
+/** The label of a link that could not write its end, and after which none came: the scheduler's word alone. */
+function verdictByOutcome({ end, accounting, begin }: LinkFiles): Verdict | undefined {
+  const outcome = accounting?.outcome as Outcome | undefined;
+  const isSilent = end === undefined && (begin !== undefined || accounting?.began !== undefined);
+  if (!isSilent || outcome === undefined || outcome === 'completed') return undefined;
+  return attribute({ exit: null, signal: null, log: '', outcome });
 }
 
 function whyLinkEnded({ end, accounting, begin }: LinkFiles, ended: number | undefined, verdict?: Verdict): string {
@@ -363,7 +378,7 @@ function summaryOf(
     lostSteps: count(steps, 'lost'),
     rolledBackSteps: count(steps, 'rolled-back'),
     ...repeated(steps),
-    links: links.length,
+    links: ran.length,
     attempts: attempts.length,
     failures,
     allocatedNodeSeconds,
@@ -378,6 +393,7 @@ function summaryOf(
         ? energies.reduce((sum: number, joules) => sum + joules, 0)
         : undefined,
     energyIsEstimate: ran.some(({ energyIsEstimate }) => energyIsEstimate),
+    energyMeasuredLinks: ran.filter(({ energyIsEstimate }) => !energyIsEstimate).length,
   };
 }
 

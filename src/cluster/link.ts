@@ -17,6 +17,7 @@ import { appendEvent } from '../base/events.ts';
 import { errorText, type Json } from '../base/json.ts';
 import { breakLock } from '../base/lock.ts';
 import type { Log } from '../base/progress.ts';
+import { recordAccounting } from './accounting.ts';
 import { attribute } from './attribution.ts';
 import {
   CampaignFolder,
@@ -31,7 +32,7 @@ import {
 import { linkRequest } from './campaign-script.ts';
 import { linkShape } from './campaign-spec.ts';
 import type { Engine, StepCommand, StepVerdict } from './engine.ts';
-import type { Verdict } from './history-files.ts';
+import { readCampaignLinks, type Verdict } from './history-files.ts';
 import type { Running, Steps } from './job-steps.ts';
 import { decide, type Failure } from './restart-policy.ts';
 import { batchScript, type Job, type Scheduler, SchedulerError } from './scheduler.ts';
@@ -85,6 +86,12 @@ const lostPatienceMs = 3000;
 const suspectPatienceMs = 1500;
 /** How long the ranks may take to leave when they were told to. */
 const leavePatienceMs = 20_000;
+/** How long a signal may take that ends the job, once nothing is started in it any more. */
+const endingPatienceMs = 2000;
+/** Slurm ends a job up to half a minute late, never this much early. */
+const timeUpSeconds = 5;
+/** Causes that a trainer which ends by itself tells, beside mistakes. */
+const ownCauses: readonly string[] = ['not-finite', 'loss-spike', 'disk-full', 'out-of-memory'];
 /** How long the scheduler may be away before the link goes on without a successor. */
 const submitPatienceMs = 120_000;
 
@@ -250,11 +257,13 @@ class Link {
       const outcome = ended ? 'node-failure' : job?.outcome;
       const dead = ended ? [ended.node] : ((await this.downNodes(begin.nodes)) ?? []);
       const over = job?.ended ?? now();
+      let said = '';
       for (const launch of folder.launches(name)) {
         const started = folder.record<LaunchFile>(name, 'steps', launch, 'step.json');
         if (!started || folder.record(name, 'steps', launch, 'end.json')) continue;
+        said = tail(folder.link(name, 'steps', launch, 'log.txt'));
         const verdict = attribute({
-          ...{ exit: null, signal: null, log: tail(folder.link(name, 'steps', launch, 'log.txt')), deadNodes: dead },
+          ...{ exit: null, signal: null, log: said, deadNodes: dead },
           ...(outcome === undefined ? {} : { outcome }),
         });
         const to = this.options.engine.progress().step;
@@ -272,28 +281,50 @@ class Link {
           ...(lastStep === undefined ? {} : { lastStep }),
         } satisfies LaunchEndFile);
       }
+      // Where the scheduler does not say yet how the job ended, what was running in it may.
       const verdict = attribute({
-        ...{ exit: null, signal: null, log: '', deadNodes: dead },
+        ...{ exit: null, signal: null, log: outcome === undefined ? said : '', deadNodes: dead },
         ...(outcome === undefined ? {} : { outcome }),
       });
       const why =
-        ended?.why ?? `it ended without a word: ${job === undefined ? 'the scheduler does not remember it' : job.raw}`;
+        ended?.why ??
+        `it ended without a word: ${job === undefined ? 'the scheduler does not remember it' : (job.outcome ?? job.raw)}`;
       folder.write(name, 'end.json', { time: over, why, verdict, next: 'successor', by: this.name });
       this.event('settled', { link: name, why, cause: verdict.cause, domain: verdict.domain });
     }
   }
 
+  /** Keeps what the accounts say of links that are over, before they are forgotten. Nothing waits for it. */
+  private async recordPast(): Promise<void> {
+    const { folder, options } = this;
+    try {
+      const links = readCampaignLinks(folder.dir);
+      const ids = links.flatMap(({ name, job, accounting }) =>
+        job === undefined || accounting || Number(name) >= Number(this.name) ? [] : [job],
+      );
+      if (ids.length === 0) return;
+      const kept = recordAccounting({ dir: folder.dir, links }, await options.scheduler.history({ ids }));
+      if (kept.length > 0) this.event('accounted', { links: kept });
+    } catch (error) {
+      // The next link, or a report, asks again.
+      this.event('no-accounts', { why: errorText(error) });
+    }
+  }
+
   private async pastJob(id: string): Promise<Job | undefined> {
     const { scheduler } = this.options;
+    let last: Job | undefined;
     for (const ask of [() => scheduler.jobs({ ids: [id] }), () => scheduler.history({ ids: [id] })]) {
       try {
         const found = (await ask()).find((job) => job.id === id);
-        if (found) return found;
+        // While it completes the queue does not say how it ended; the accounts may.
+        if (found?.state === 'ended') return found;
+        last ??= found;
       } catch (error) {
         this.event('scheduler-away', { why: errorText(error) });
       }
     }
-    return undefined;
+    return last;
   }
 
   /** Nodes of a list that the scheduler calls down; undefined where it cannot be asked. */
@@ -405,6 +436,7 @@ class Link {
       ...{ nodes, tasksPerNode, command, log: join(place, 'log.txt') },
       env: { BELAY_STARTED_BY: `link ${this.name} step ${launch}` },
     });
+    if (index === 0) void this.recordPast();
     const superseded = await this.watchOver(running, watcher, join(place, 'log.txt'));
     await watcher?.end();
     const { exit, signal } = await running.ended;
@@ -497,15 +529,21 @@ class Link {
     let verdict: Verdict | undefined;
     if (isFailure) {
       const said = tail(folder.link(this.name, 'steps', launch, 'log.txt'));
-      const silent = await this.silentNodes(nodes, said);
+      // In a job that is being ended no node starts anything any more.
+      const silent = options.signal?.aborted ? [] : await this.silentNodes(nodes, facts.all[0], said);
+      // Asked again: the nodes took their time, and the job may have been ended meanwhile.
+      const isEnding = options.signal?.aborted === true;
       verdict = attribute({
-        ...{ exit, signal, log: said, deadNodes: silent },
+        ...{ exit, signal, log: said, deadNodes: isEnding ? [] : silent },
         events: options.eventsSince?.(began) ?? [],
         ...(watcher?.hang ? { hang: watcher.hang } : {}),
+        ...(isEnding ? { ending: this.isTimeUp ? 'time-limit' : 'cancelled' } : {}),
+        ...(isEnding && this.isCancelled ? { outcome: 'cancelled' } : {}),
       });
-      // The engine knows its own exit codes better than any log tells.
-      if (outcome === 'mistake') verdict = { ...verdict, domain: 'workload', cause: 'mistake' };
-      for (const node of silent) this.lost.set(node, 'does not answer');
+      // The engine knows its own exit codes better than any log tells; what it says of its numbers and of the machine stays.
+      if (outcome === 'mistake' && !ownCauses.includes(verdict.cause))
+        verdict = { ...verdict, domain: 'workload', cause: 'mistake' };
+      if (!isEnding) for (const node of silent) this.lost.set(node, 'does not answer');
       if (verdict.domain === 'infrastructure' && verdict.node !== undefined && nodes.includes(verdict.node)) {
         this.lost.set(verdict.node, verdict.cause);
       }
@@ -538,6 +576,9 @@ class Link {
       case 'paused':
         return await this.end('successor', why);
       default: {
+        if (options.signal?.aborted && this.isCancelled) {
+          return await this.end('stop', this.folder.stopped()?.why ?? 'cancelled', verdict);
+        }
         const decision = decide(this.failures(), campaign.spec.restart);
         if (!decision.restart) return await this.giveUp(decision.why, verdict);
         if (options.signal?.aborted) return await this.end('successor', 'the job is being ended', verdict);
@@ -549,8 +590,18 @@ class Link {
     }
   }
 
+  /** Whether the job is as old as it may get. A signal does not say why it came; the clock does. */
+  private get isTimeUp(): boolean {
+    return this.ends !== undefined && this.ends - now() < timeUpSeconds;
+  }
+
+  /** Whether a user ended the whole campaign. */
+  private get isCancelled(): boolean {
+    return this.folder.stopped()?.by === 'user';
+  }
+
   /** Nodes that do not start a process within seconds. Those that ranks have lost get little more time than the others take. */
-  private async silentNodes(nodes: readonly string[], said: string): Promise<string[]> {
+  private async silentNodes(nodes: readonly string[], own: string | undefined, said: string): Promise<string[]> {
     const suspects = new Set([...said.matchAll(/\brank \d+ on (\S+) was lost\b/g)].map(([, node]) => node as string));
     const answered = new Set<string>();
     const ask = async (node: string): Promise<void> => {
@@ -559,7 +610,13 @@ class Link {
     const asked = new Map(nodes.map((node) => [node, ask(node)]));
     await Promise.all(nodes.filter((node) => !suspects.has(node)).map((node) => asked.get(node)));
     await Promise.race([Promise.all(asked.values()), wait(suspectPatienceMs)]);
-    return nodes.filter((node) => !answered.has(node));
+    const silent = nodes.filter((node) => !answered.has(node));
+    if (own === undefined || !silent.includes(own)) return silent;
+    // This process runs there. So Slurm starts nothing at all in this job: it is away, or ends the job and will say so at once.
+    this.event('no-answers', { nodes: silent });
+    const { signal } = this.options;
+    await wait(endingPatienceMs, undefined, signal ? { signal } : {}).catch(() => undefined);
+    return [];
   }
 
   private async finish(): Promise<LinkEndFile> {

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { writeFileAtomic } from '../base/atomic.ts';
 import { escapeMarkup } from '../base/markup.ts';
 import { amount, duration } from '../base/progress.ts';
-import { type History, type HistoryOptions, historyOf } from '../cluster/history.ts';
+import { type History, type HistoryOptions, type HistorySummary, historyOf } from '../cluster/history.ts';
 import { type CampaignFiles, readCampaignFiles } from '../cluster/history-files.ts';
 import { type NodeHistory, nodeHistories, type SlowTime } from '../cluster/node-history.ts';
 import { lineChart, lossChart, type Point, thin, type TimeBar, timeChart } from './report-charts.ts';
@@ -73,8 +73,19 @@ function lead({ summary, links }: History, nodes: readonly NodeHistory[]): strin
   return `<p class="lead">${escapeMarkup(sentences.join(' '))}</p>`;
 }
 
+/** Where the energy is known from. */
+function energySource({ links, energyJoules, energyIsEstimate, energyMeasuredLinks }: HistorySummary): string {
+  if (links > 0 && !energyIsEstimate) return 'energy, as the scheduler measured it';
+  const measured =
+    energyMeasuredLinks === 0
+      ? 'the scheduler measured none'
+      : `the scheduler measured ${energyMeasuredLinks} of ${links} links`;
+  const rest = energyJoules === undefined ? 'the site names no watts of a node' : 'else watts of a node times seconds';
+  return `energy: ${measured}, ${rest}`;
+}
+
 function tiles({ summary }: History): string {
-  const { goodput, availability, mtbfSeconds, energyJoules, energyIsEstimate, lostSteps, rolledBackSteps } = summary;
+  const { goodput, availability, mtbfSeconds, energyJoules, lostSteps, rolledBackSteps } = summary;
   const facts: (readonly [string | undefined, string])[] = [
     [goodput === undefined ? undefined : percent(goodput), 'goodput: time of steps that count by allocated node time'],
     [availability === undefined ? undefined : percent(availability), 'availability: share of the time it trained'],
@@ -84,10 +95,7 @@ function tiles({ summary }: History): string {
     ],
     [mtbfSeconds === undefined ? undefined : duration(mtbfSeconds), 'between failures, on average'],
     [duration(summary.allocatedNodeSeconds), 'allocated, all nodes together'],
-    [
-      energyJoules === undefined ? undefined : `${amount(energyJoules / 3.6e6)} kWh`,
-      energyIsEstimate ? 'energy: an estimate by the watts of a node' : 'energy, as the scheduler measured it',
-    ],
+    [energyJoules === undefined ? 'not known' : `${amount(energyJoules / 3.6e6)} kWh`, energySource(summary)],
   ];
   return `<ul class="tiles">${facts
     .filter(([value]) => value !== undefined)
@@ -210,9 +218,10 @@ function linkSection({ links }: History): string {
       stepsOf(link.firstStep, link.lastStep),
       `${link.lostSteps}`,
       link.why,
+      link.verdict === undefined ? '' : `${link.verdict.domain}, ${link.verdict.cause}`,
     ]);
   if (rows.length === 0) return '';
-  const head = ['link', 'job', 'nodes', 'began', 'allocated', 'steps', 'lost', 'ended by'];
+  const head = ['link', 'job', 'nodes', 'began', 'allocated', 'steps', 'lost', 'ended by', 'to blame'];
   return section('Links', 'One job each.', table(head, rows, [2, 4, 6]));
 }
 

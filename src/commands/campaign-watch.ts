@@ -52,10 +52,9 @@ export function statusText(status: CampaignStatus): string {
   for (const { name, job, nodes, why, verdict, began, ended } of status.links.slice(-5)) {
     const took = began !== undefined && ended !== undefined ? `, ${duration(ended - began)}` : '';
     const blame = verdict ? ` (${verdict.domain}, ${verdict.cause})` : '';
-    const what = why ?? (began === undefined ? 'waits' : 'runs');
     rows.push([
       `link ${name}`,
-      `job ${job ?? '?'}${nodes.length > 0 ? ` on ${nodes.length} nodes` : ''}${took}: ${what}${blame}`,
+      `job ${job ?? '?'}${nodes.length > 0 ? ` on ${nodes.length} nodes` : ''}${took}: ${why}${blame}`,
     ]);
   }
   for (const problem of status.problems) rows.push(['problem', problem]);

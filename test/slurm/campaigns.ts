@@ -119,9 +119,14 @@ export class Campaign {
   }
 
   static async submit(cluster: Cluster, dir: string, spec: CampaignSpecInput): Promise<Campaign> {
-    const campaign = new Campaign(cluster, dir);
     const { nodes } = spec;
-    await campaign.untilIdle(typeof nodes === 'number' ? nodes : nodes.max);
+    await new Campaign(cluster, dir).untilIdle(typeof nodes === 'number' ? nodes : nodes.max);
+    return await Campaign.submitBeside(cluster, dir, spec);
+  }
+
+  /** Without waiting for idle nodes: where campaigns share them. */
+  static async submitBeside(cluster: Cluster, dir: string, spec: CampaignSpecInput): Promise<Campaign> {
+    const campaign = new Campaign(cluster, dir);
     const path = `${dir}.campaign.json`;
     writeFileSync(path, JSON.stringify(spec));
     await campaign.verb('submit', '--spec', path);

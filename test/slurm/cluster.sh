@@ -103,7 +103,7 @@ CONF
     if [ "$accounts" = 1 ]; then
       cat <<CONF
 AccountingStorageType=accounting_storage/slurmdbd
-AccountingStorageHost=localhost
+AccountingStorageHost=$address
 AccountingStoragePort=$((port + 100))
 AccountingStoragePass=$dir/munge/socket
 AccountingStoreFlags=job_comment

@@ -8,6 +8,7 @@ import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 
 const { FAULT, FAULT_STEP, FAULT_ONCE, SLOW_MS } = process.env;
+let slow = Number(SLOW_MS);
 const sleeper = new Int32Array(new SharedArrayBuffer(4));
 const write = fs.writeSync;
 
@@ -31,12 +32,25 @@ const faults = {
   hang() {
     for (;;);
   },
+  /** Takes memory until somebody ends it, but not all of a machine that has no limit. */
+  memory() {
+    for (const taken = []; taken.length < 512; ) taken.push(Buffer.alloc(1 << 22, 1));
+    throw new Error('injected: nobody limits the memory');
+  },
+  /** From here on it heeds no signal, and takes longer for a step than there is between a warning and the end. */
+  deaf() {
+    slow = 8000;
+    for (const signal of ['SIGUSR2', 'SIGTERM']) {
+      process.removeAllListeners(signal);
+      process.on(signal, () => undefined);
+    }
+  },
 };
 
 if (FAULT || SLOW_MS) {
   fs.writeSync = (file, data, ...rest) => {
     if (FAULT && isTime(data)) faults[FAULT]();
-    if (SLOW_MS && String(data).startsWith('{"step":')) Atomics.wait(sleeper, 0, 0, Number(SLOW_MS));
+    if (SLOW_MS && String(data).startsWith('{"step":')) Atomics.wait(sleeper, 0, 0, slow);
     return write(file, data, ...rest);
   };
   syncBuiltinESMExports();
