@@ -6,6 +6,7 @@
 // reference (0.23.2) for each code point, and a test asks it again for samples.
 //
 // Does not: know scripts or properties that expressions of tokenizers never name.
+import { inMarkOrder } from './mark-order.ts';
 
 /** Code points assigned after Unicode 16: for expressions they are unassigned. */
 const after16 = `
@@ -78,7 +79,9 @@ export type NormalForm = 'NFC' | 'NFD' | 'NFKC' | 'NFKD';
 
 /** A normal form by the reference's tables. */
 export function normalForm(text: string, form: NormalForm): string {
-  return anyInert.test(text) ? text.replace(known, (part) => part.normalize(form)) : text.normalize(form);
+  const decomposition = form === 'NFC' || form === 'NFD' ? 'NFD' : 'NFKD';
+  const normal = (part: string): string => inMarkOrder(part, decomposition).normalize(form);
+  return anyInert.test(text) ? text.replace(known, normal) : normal(text);
 }
 
 /** Lower case, character by character: the end of a word is no context. */

@@ -14,6 +14,7 @@ import { readJson } from '../base/json.ts';
 import { tokenizerFile } from './bpe.ts';
 import { PairTable } from './pair-table.ts';
 import { PrecompiledMap } from './precompiled.ts';
+import { normalForm } from './unicode.ts';
 
 /** What an unknown character costs below the lowest score (kUnkPenalty). */
 const unknownPenalty = 10;
@@ -396,7 +397,7 @@ function normalizerOf(given: Normalizer, where: string): (text: string) => strin
       return (text) => text.toLowerCase();
     default: {
       const form = given.type;
-      return (text) => text.normalize(form);
+      return (text) => normalForm(text, form);
     }
   }
 }
