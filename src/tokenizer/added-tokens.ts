@@ -6,11 +6,16 @@
 //
 // Does not: decide which control tokens are allowed; callers do.
 import { z } from 'zod';
+import { tokenIdSchema } from './token-id.ts';
 import { rustWordClass, whiteSpaceClass } from './unicode.ts';
 
 export const addedTokenSchema = z.looseObject({
-  id: z.int().min(0),
-  content: z.string().min(1),
+  id: tokenIdSchema,
+  // A longer one makes an expression that cannot be compiled.
+  content: z
+    .string()
+    .min(1)
+    .max(2 ** 16),
   special: z.boolean().default(false),
   single_word: z.boolean().default(false),
   lstrip: z.boolean().default(false),

@@ -17,13 +17,14 @@ import { UserError } from '../base/errors.ts';
 import { readJson } from '../base/json.ts';
 import { type NativeModule, nativeLibrary } from '../base/native.ts';
 import { type AddedToken, AddedTokenMatcher, addedTokenSchema, type AllowSpecial } from './added-tokens.ts';
-import { bpeModelOf } from './bpe-model.ts';
+import { bpeModelOf, sharedId, twoIds } from './bpe-model.ts';
 import { IdBuffer } from './id-buffer.ts';
 import { NativeEncoder } from './native-encoder.ts';
 import { type Normalizer, normalizerOf } from './normalizer.ts';
 import { preTokenizerParts } from './splitting.ts';
 import { type Template, templateOf } from './template.ts';
 import { type TextToIds, TypeScriptEncoder } from './text-encoder.ts';
+import { shown } from './token-id.ts';
 import type { TokenTable } from './token-table.ts';
 
 export const tokenizerFileName = 'tokenizer.json';
@@ -103,7 +104,8 @@ export class Tokenizer {
     }
     const { added_tokens: added } = parsed.data;
     const specials = added.filter(({ special }) => special);
-    const texts = new Map(added.map(({ id, content: text }) => [id, text]));
+    refuseDeepParts(parsed.data, where);
+    const texts = textsOfAdded(added, where);
     const model = bpeModelOf(parsed.data['model'], texts, where);
     const parts = preTokenizerParts(parsed.data['pre_tokenizer'], where);
     this.normalize = normalizerOf(parsed.data['normalizer'], where);
@@ -116,13 +118,12 @@ export class Tokenizer {
     this.bosId = this.added.get('<s>')?.id ?? this.template.before[0];
     this.ids = model.vocabulary;
 
-    for (const { content: text, id } of added) {
-      const other = model.vocabulary.get(text);
-      if (other !== undefined && other !== id) {
-        throw new UserError(`${where} gives an added token two ids`, {
-          found: `${JSON.stringify(text)}: ${id}, ${other}`,
-        });
-      }
+    for (const id of [...this.template.before, ...this.template.behind]) {
+      if (this.has(id)) continue;
+      throw new UserError(`${where} has a template with a token that it has not`, {
+        found: `post_processor: the id ${shown(id)}`,
+        expected: `ids from 0 to ${this.vocabularySize - 1}`,
+      });
     }
 
     // As the reference does: special tokens first, and tokens are normalised unless the file or their kind says otherwise.
@@ -238,6 +239,39 @@ export class Tokenizer {
     throw new UserError(`${this.where} has no token that begins a text`, {
       expected: 'an added token <s>, or a template that begins with one',
     });
+  }
+}
+
+/** The texts of added tokens by their ids; a token may be listed twice, but has one id, and an id one token. */
+function textsOfAdded(added: readonly AddedToken[], where: string): ReadonlyMap<number, string> {
+  const texts = new Map<number, string>();
+  const ids = new Map<string, number>();
+  for (const { id, content: text } of added) {
+    const other = texts.get(id) ?? text;
+    if (other !== text) throw sharedId(where, id, [other, text]);
+    const otherId = ids.get(text) ?? id;
+    if (otherId !== id) throw twoIds(where, text, [otherId, id]);
+    texts.set(id, text);
+    ids.set(text, id);
+  }
+  return texts;
+}
+
+/** Parts may hold parts; real files go down a few times. */
+const deepest = 32;
+
+function refuseDeepParts(content: Readonly<Record<string, unknown>>, where: string): void {
+  for (const field of ['normalizer', 'pre_tokenizer', 'post_processor']) {
+    let level = [content[field]];
+    for (let depth = 0; level.length > 0; depth++) {
+      if (depth > deepest) {
+        throw new UserError(`${where} is nested too deeply`, {
+          found: `${field}: more than ${deepest} levels`,
+          expected: 'parts in a Sequence',
+        });
+      }
+      level = level.flatMap((value) => (value !== null && typeof value === 'object' ? Object.values(value) : []));
+    }
   }
 }
 

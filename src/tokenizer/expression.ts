@@ -15,7 +15,7 @@ export function javascriptExpression(pattern: string): RegExp {
     return new RegExp(new Translation(pattern).whole(), 'gv');
   } catch (cause) {
     throw new UserError('an expression of this tokenizer.json is not supported', {
-      found: `${pattern} (${errorText(cause)})`,
+      found: `${pattern.slice(0, 400)} (${errorText(cause).slice(0, 400)})`,
       expected: 'an expression in the syntax of Oniguruma, without back references',
       cause,
     });

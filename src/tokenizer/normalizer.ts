@@ -12,7 +12,13 @@ export type Normalizer = (text: string) => string;
 /** A pattern of a tokenizer.json: an expression, or a text that stands for itself. */
 export const patternSchema = z.union([
   z.strictObject({ Regex: z.string() }),
-  z.strictObject({ String: z.string().min(1) }),
+  // A longer one makes an expression that cannot be compiled.
+  z.strictObject({
+    String: z
+      .string()
+      .min(1)
+      .max(2 ** 16),
+  }),
 ]);
 
 const partSchema = z.discriminatedUnion('type', [

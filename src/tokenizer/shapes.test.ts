@@ -307,7 +307,7 @@ test('what is not supported is refused by its name', () => {
   refuse({ model: { ...base.model, type: 'Unigram' } }, /model[\s\S]*BPE/);
   refuse({ model: { ...base.model, dropout: 0.1 } }, /model[\s\S]*dropout/);
   refuse({ model: { ...base.model, end_of_word_suffix: '</w>' } }, /end_of_word_suffix/);
-  refuse({ model: { ...base.model, vocab: { a: 0 } } }, /no token for the byte/);
+  refuse({ model: { ...base.model, vocab: { a: 100 } } }, /no token for the byte/);
   // Not applied, as in transformers.
   const batch = {
     truncation: { max_length: 2, strategy: 'LongestFirst', stride: 0 },
@@ -335,4 +335,79 @@ test('what is not supported is refused by its name', () => {
   ]) {
     refuse(cut(regex), /expression/);
   }
+});
+
+test('a hostile file is refused with the field, what was found and what was expected', () => {
+  const { vocab, merges } = base.model as { readonly vocab: object; readonly merges: [string, string][] };
+  const model = (change: object): object => ({ model: { ...base.model, ...change } });
+  const token = (change: object): object => added([{ content: 'x y', ...change }]);
+  const listed = '[['.repeat(50_000) + ']]'.repeat(50_000);
+  const deep = (key: string): unknown => {
+    let inner: unknown = [];
+    for (let i = 0; i < 50_000; i++) inner = { type: 'Sequence', [key]: [inner] };
+    return inner;
+  };
+  const single = (id: string): object => ({
+    post_processor: {
+      ...template({ SpecialToken: { id, type_id: 0 } }, text),
+      special_tokens: { '<s>': { ids: [1e6] } },
+    },
+  });
+  const cases: readonly (readonly [object, RegExp])[] = [
+    ...[2 ** 22, 2 ** 31 - 1, 2 ** 31, 2 ** 53, 1e300, -1, 0.5, '7', null].flatMap((id) => [
+      [
+        model({ vocab: { ...vocab, odd: id } }),
+        /found: +model\.vocab: "odd": .*\n +expected: ids from 0 to 4194303/,
+      ] as const,
+      [token({ id }), /found: +added_tokens\.\d+\.id: .* is none of the ids from 0 to 4194303/] as const,
+    ]),
+    [model({ vocab: { ...vocab, odd: 400 } }), /two tokens one id\n +found: +400: "[^"]+" and "odd"/],
+    [token({ id: 400 }), /two tokens one id\n +found: +400: "x y" and "/],
+    [added([{ content: 'x y' }, { content: 'x z', id: 2000 }]), /two tokens one id\n +found: +2000: "x y" and "x z"/],
+    [added([{ content: 'x y' }, { content: 'x y' }]), /two ids\n +found: +"x y": 2000 and 2001/],
+    [token({ content: 'x'.repeat(1e6) }), /added_tokens\.\d+\.content: Too big/],
+    [
+      model({ merges: [...merges, ['a', 'nowhere']] }),
+      /merge 1671 .*\n +found: .*"nowhere"\]\n +expected: "nowhere" in/,
+    ],
+    [model({ merges: [['a']] }), /no pair of tokens\n +found: +model\.merges: \["a"\]/],
+    [model({ merges: [[1, {}]] }), /no pair of tokens\n +found: +model\.merges: a list/],
+    [model({ merges: [null, 5] }), /no pair of tokens\n +found: +model\.merges: null/],
+    [model({ merges: JSON.parse(`[${listed}]`) as unknown }), /no pair of tokens/],
+    [model({ vocab: JSON.parse(listed) as unknown }), /vocab/],
+    [model({ vocab: { ...vocab, odd: JSON.parse(listed) as unknown } }), /"odd": a list/],
+    [{ normalizer: deep('normalizers') }, /nested too deeply\n +found: +normalizer: more than 32/],
+    [{ pre_tokenizer: deep('pretokenizers') }, /nested too deeply\n +found: +pre_tokenizer/],
+    [{ post_processor: deep('processors') }, /nested too deeply\n +found: +post_processor/],
+    [single('<s>'), /template with a token that it has not\n +found: +post_processor: the id 1000000/],
+    [single('constructor'), /not described\n +found: +post_processor\.special_tokens: "constructor"/],
+    [normalized({ type: 'Replace', pattern: { String: 'x'.repeat(2e7) }, content: '' }), /normalizer[\s\S]*Replace/],
+  ];
+  for (const [change, message] of cases) {
+    const content = { ...base, ...change };
+    assert.throws(
+      () => new Tokenizer(content, 'odd.json'),
+      (error: unknown) => {
+        assert.ok(error instanceof UserError, `${String(message)}: ${String(error)}`);
+        assert.match(error.message, message);
+        assert.ok(error.message.startsWith('odd.json') || error.message.includes('odd.json'), error.message);
+        assert.ok(error.message.length < 2000);
+        return true;
+      },
+    );
+  }
+});
+
+test('holes between ids and a token listed twice are no harm', async () => {
+  const far = {
+    ...base,
+    ...added([
+      { content: 'x y', id: 5000 },
+      { content: 'x y', id: 5000 },
+    ]),
+  };
+  const ours = new Tokenizer(far, 'far.json');
+  assert.equal(ours.vocabularySize, 5001);
+  assert.deepEqual(ours.encode('x y'), [5000]);
+  assert.equal(ours.decode([5000, 4000]), 'x y');
 });

@@ -2,8 +2,10 @@
 //
 // Does not: join pairs of texts, or trim offsets, which nothing here has.
 import { z } from 'zod';
+import { schemaProblems } from '../base/schema.ts';
 import { UserError } from '../base/errors.ts';
 import { notSupported } from './normalizer.ts';
+import { shown, tokenIdSchema } from './token-id.ts';
 
 export interface Template {
   readonly before: readonly number[];
@@ -14,12 +16,14 @@ const pieceSchema = z.union([
   z.strictObject({ SpecialToken: z.looseObject({ id: z.string() }) }),
   z.strictObject({ Sequence: z.looseObject({ id: z.literal('A') }) }),
 ]);
-const namedSchema = z.tuple([z.string(), z.int().min(0)]);
+const namedSchema = z.tuple([z.string(), tokenIdSchema]);
+const describedSchema = z.looseObject({ ids: z.array(tokenIdSchema) });
 const partSchema = z.discriminatedUnion('type', [
   z.looseObject({
     type: z.literal('TemplateProcessing'),
     single: z.array(pieceSchema),
-    special_tokens: z.record(z.string(), z.looseObject({ ids: z.array(z.int().min(0)) })),
+    // Each is read where it is named: a record of zod's lacks a token `__proto__`.
+    special_tokens: z.custom<object>((tokens) => typeof tokens === 'object' && tokens !== null),
   }),
   z.looseObject({ type: z.enum(['RobertaProcessing', 'BertProcessing']), sep: namedSchema, cls: namedSchema }),
   z.looseObject({ type: z.literal('ByteLevel') }),
@@ -57,14 +61,20 @@ function templateProcessing(
 ): Template {
   const idsOf = (pieces: typeof single): number[] =>
     pieces.flatMap((piece) => {
-      const named = 'SpecialToken' in piece ? tokens[piece.SpecialToken.id] : undefined;
-      if (!named)
-        throw new UserError(`${where} has a template that belay does not run`, { found: JSON.stringify(piece) });
-      return named.ids;
+      if (!('SpecialToken' in piece)) {
+        throw new UserError(`${where} has a template that belay does not run`, { found: 'the text twice' });
+      }
+      const { id } = piece.SpecialToken;
+      const named = describedSchema.safeParse(Object.getOwnPropertyDescriptor(tokens, id)?.value);
+      if (named.success) return named.data.ids;
+      throw new UserError(`${where} has a template with a token that is not described`, {
+        found: `post_processor.special_tokens: ${shown(id)}: ${schemaProblems(named.error)}`,
+        expected: 'its ids',
+      });
     });
   const at = single.findIndex((piece) => 'Sequence' in piece);
   if (at < 0) {
-    throw new UserError(`${where} has a template without the text`, { found: JSON.stringify(single) });
+    throw new UserError(`${where} has a template without the text`, { found: `${single.length} control tokens` });
   }
   return { before: idsOf(single.slice(0, at)), behind: idsOf(single.slice(at + 1)) };
 }

@@ -14,6 +14,7 @@ import { readJson } from '../base/json.ts';
 import { tokenizerFile } from './bpe.ts';
 import { PairTable } from './pair-table.ts';
 import { PrecompiledMap } from './precompiled.ts';
+import { tokenIdSchema } from './token-id.ts';
 import { normalForm } from './unicode.ts';
 
 /** What an unknown character costs below the lowest score (kUnkPenalty). */
@@ -57,8 +58,11 @@ const sequencePieceSchema = z.strictObject({ Sequence: z.looseObject({ id: z.lit
 const fileSchema = z.looseObject({
   added_tokens: z.array(
     z.looseObject({
-      id: z.int().min(0),
-      content: z.string().min(1),
+      id: tokenIdSchema,
+      content: z
+        .string()
+        .min(1)
+        .max(2 ** 16),
       single_word: z.literal(false).default(false),
       lstrip: z.boolean().default(false),
       rstrip: z.boolean().default(false),
@@ -70,7 +74,7 @@ const fileSchema = z.looseObject({
   post_processor: z.looseObject({
     type: z.literal('TemplateProcessing'),
     single: z.array(z.union([specialPieceSchema, sequencePieceSchema])),
-    special_tokens: z.record(z.string(), z.looseObject({ ids: z.array(z.int().min(0)) })),
+    special_tokens: z.record(z.string(), z.looseObject({ ids: z.array(tokenIdSchema) })),
   }),
   model: z.looseObject({
     type: z.literal('Unigram'),
@@ -152,7 +156,7 @@ export class UnigramTokenizer {
       : (metaspace.add_prefix_space ?? true);
 
     const idsOf = (name: string): readonly number[] => {
-      const found = post.special_tokens[name];
+      const found = Object.hasOwn(post.special_tokens, name) ? post.special_tokens[name] : undefined;
       if (!found) throw new UserError(`${where}: the template has a token that is not described`, { found: name });
       return found.ids;
     };
