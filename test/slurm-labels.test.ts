@@ -165,6 +165,9 @@ const table: Readonly<Record<string, Row>> = {
     async disturb(campaign) {
       await campaign.untilSteps(7);
       await cluster.run('scancel', campaign.begins()[0]?.job as string);
+      await agreesWithQueue(campaign);
+      await campaign.until('the second link', () => campaign.begins().length > 1);
+      await agreesWithQueue(campaign);
     },
     starts: ['unknown, cancelled', undefined],
     links: ['unknown, cancelled', undefined],
@@ -175,7 +178,9 @@ const table: Readonly<Record<string, Row>> = {
     set: ['pretrain.steps=200'],
     async disturb(campaign) {
       await campaign.untilSteps(7);
+      await agreesWithQueue(campaign);
       await campaign.verb('cancel');
+      await agreesWithQueue(campaign);
     },
     starts: ['unknown, cancelled'],
     links: ['unknown, cancelled'],
@@ -187,6 +192,34 @@ const table: Readonly<Record<string, Row>> = {
 const label = (verdict: LinkHistory['verdict']): string | undefined => verdict && `${verdict.domain}, ${verdict.cause}`;
 const campaigns = new Map<string, Campaign>();
 const histories = new Map<string, History>();
+
+/** What status says of jobs, and when the one that runs began, is what the queue says at the same moment. */
+async function agreesWithQueue(campaign: Campaign): Promise<void> {
+  const name = `belay-${campaign.folder.read().name}-${campaign.folder.read().id}`;
+  const queue = async (): Promise<string> =>
+    await cluster.run(...['env', 'SLURM_TIME_FORMAT=%s', 'squeue', '-h', '-S', 'i', '-n', name, '-o', '%i %T %N %S']);
+  for (;;) {
+    const before = await queue();
+    const { jobs, links } = await campaign.status();
+    // Things change while they are asked.
+    if (before !== (await queue())) continue;
+    const rows = before.split('\n').filter((line) => line !== '');
+    assert.deepEqual(
+      jobs.map(({ id, state, nodes }) => `${id} ${state} ${nodes.join(',')}`).sort(),
+      rows.map((row) => {
+        const [id, state, node] = row.split(' ');
+        return state === 'PENDING' ? `${id} pending ` : `${id} running ${node}`;
+      }),
+    );
+    for (const row of rows) {
+      const [id, state, , began] = row.split(' ');
+      const link = links.find(({ job }) => job === id);
+      const expected = state === 'PENDING' ? undefined : Number(began);
+      assert.equal(link?.began, expected, `job ${id}, ${row}`);
+    }
+    return;
+  }
+}
 
 /** What `report --json` says, once sacct has heard of all ends: its database is told in bundles. */
 async function reported(campaign: Campaign): Promise<History> {
@@ -244,6 +277,13 @@ test('ends of all kinds, side by side: labels in history, status and report', ne
   // All of them, since a run takes long.
   const failed = results.flatMap((result) => (result.status === 'rejected' ? [String(result.reason)] : []));
   assert.deepEqual(failed, []);
+  // A link keeps the accounts of those before it, as far as the database has heard of them by then.
+  const events = [...campaigns.values()].flatMap(({ folder }) =>
+    folder.links().flatMap((link) => readLines<{ readonly event: string }>(folder.link(link, 'events.jsonl'))),
+  );
+  const count = (name: string): number => events.filter(({ event }) => event === name).length;
+  t.diagnostic(`accounts kept by ${count('accounted')} of 3 links that came after another one`);
+  assert.deepEqual([count('accounted') > 0, count('no-accounts')], [true, 0]);
 });
 
 test('links, nodes, seconds, goodput and lost steps are those of sacct and of the logs', needsNodes, async (t) => {

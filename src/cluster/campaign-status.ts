@@ -1,20 +1,13 @@
 // How a campaign stands: its files and what the scheduler says, in one value.
 //
-// Does not: print, or change anything but the accounts of links that are over (accounting.ts).
+// Does not: print, or change anything (campaign-present.ts keeps accounts).
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { errorText } from '../base/json.ts';
-import { recordAccounting } from './accounting.ts';
-import { CampaignFolder, type CampaignFile, type StoppedFile } from './campaign-folder.ts';
+import type { CampaignFile, CampaignFolder, StoppedFile } from './campaign-folder.ts';
+import { presentOf } from './campaign-present.ts';
 import type { Progress } from './engine.ts';
 import { historyOf, type HistorySummary } from './history.ts';
-import {
-  type CampaignFiles,
-  type LinkFiles,
-  readCampaignFiles,
-  readCampaignLinks,
-  type Verdict,
-} from './history-files.ts';
+import type { Verdict } from './history-files.ts';
 import type { ClusterNode, Job, Scheduler } from './scheduler.ts';
 import type { Site } from './site.ts';
 
@@ -76,19 +69,16 @@ export interface StatusOptions {
 }
 
 export async function campaignStatus(options: StatusOptions): Promise<CampaignStatus> {
-  const { folder, campaign, site, scheduler, progress, now = Date.now() / 1000 } = options;
-  let jobs: readonly Job[] = [];
+  const { folder, campaign, site, scheduler, progress } = options;
+  const { files, jobs, schedulerAway } = await presentOf(folder, campaign, scheduler);
   let known: readonly ClusterNode[] = [];
-  let schedulerAway: string | undefined;
   try {
-    const all = await scheduler.jobs({ name: CampaignFolder.jobName(campaign) });
-    jobs = all.filter(({ state }) => state !== 'ended');
-    known = scheduler.lacks.has('nodes') ? [] : await scheduler.nodes();
-  } catch (error) {
-    schedulerAway = errorText(error);
+    if (schedulerAway === undefined && !scheduler.lacks.has('nodes')) known = await scheduler.nodes();
+  } catch {
+    // Nodes are not known then.
   }
-  if (schedulerAway === undefined) await keepAccounts(folder.dir, jobs, scheduler);
-  const files = withRunning(readCampaignFiles(folder.dir), jobs);
+  // After the questions: they take their time where nobody answers.
+  const { now = Date.now() / 1000 } = options;
   const watts = site.node.wattsPerModuleMean;
   const history = historyOf(files, {
     now,
@@ -116,10 +106,8 @@ export async function campaignStatus(options: StatusOptions): Promise<CampaignSt
       return { name, state: node?.state ?? 'unknown', reason: node?.reason ?? '' };
     }),
     links: history.links.map(({ name, job, nodes, began, ended, why, verdict }): LinkStatus => {
-      // Without an end in the files or in the accounts, the queue alone says that it is over.
-      const isGone = schedulerAway === undefined && !jobs.some(({ id }) => id === job);
-      const gone = isGone && (why === 'running' || why === 'waiting') ? 'its job is gone' : why;
-      return { name, job, nodes, began, ended, why: gone, verdict };
+      const isGone = why === 'waiting' && schedulerAway === undefined && !jobs.some(({ id }) => id === job);
+      return { name, job, nodes, began, ended, why: isGone ? 'its job is gone' : why, verdict };
     }),
     step: progress.step,
     total: progress.total,
@@ -135,33 +123,6 @@ export async function campaignStatus(options: StatusOptions): Promise<CampaignSt
     schedulerAway,
     problems: history.problems,
   };
-}
-
-/**
- * Keeps what the accounts say of links whose job is over. Only those are asked about; of a job that ended in this moment they know
- * nothing yet.
- */
-async function keepAccounts(dir: string, living: readonly Job[], scheduler: Scheduler): Promise<void> {
-  const links = readCampaignLinks(dir);
-  const ids = links.flatMap(({ job, accounting }) =>
-    job === undefined || accounting || living.some(({ id }) => id === job) ? [] : [job],
-  );
-  if (ids.length === 0) return;
-  try {
-    recordAccounting({ dir, links }, await scheduler.history({ ids }));
-  } catch {
-    // The links' own files tell it then.
-  }
-}
-
-/** With what the queue says of a job that runs: its clock and its nodes are the scheduler's, as they will be in the accounts. */
-function withRunning(files: CampaignFiles, jobs: readonly Job[]): CampaignFiles {
-  const links = files.links.map((link): LinkFiles => {
-    const job = jobs.find(({ id, state }) => id === link.job && state !== 'pending');
-    if (!job || job.began === undefined || link.accounting || link.end) return link;
-    return { ...link, accounting: { job: job.id, nodes: job.nodes, began: job.began } };
-  });
-  return { ...files, links };
 }
 
 function stateOf(jobs: readonly Job[], stopped: StoppedFile | undefined, away: boolean): CampaignState {

@@ -166,12 +166,12 @@ export interface Scheduler {
 export type SchedulerErrorKind = 'unreachable' | 'timeout' | 'refused' | 'malformed' | 'unsupported';
 
 /** Why a call to a scheduler failed. `retryable`: the same call may succeed a moment later. */
-export class SchedulerError extends Error {
+export class SchedulerError extends UserError {
   readonly kind: SchedulerErrorKind;
   readonly retryable: boolean;
 
   constructor(kind: SchedulerErrorKind, message: string, options: { retryable?: boolean; cause?: unknown } = {}) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    super(message, { cause: options.cause });
     this.name = 'SchedulerError';
     this.kind = kind;
     this.retryable = options.retryable ?? (kind === 'unreachable' || kind === 'timeout');

@@ -19,7 +19,7 @@ export interface SentinelFile {
 }
 
 export const sentinelName = 'sentinel.json';
-const aliveName = 'alive';
+export const aliveName = 'alive';
 
 /** The controller's sign of life: a number that grows. */
 export function signOfLife(folder: CampaignFolder, link: string, count: number): void {

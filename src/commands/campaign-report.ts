@@ -23,8 +23,7 @@ const mostPoints = 5000;
 const mostRows = 500;
 
 /** Writes `campaign-report.html` into a campaign folder and returns its path. */
-export function writeCampaignReport(dir: string, options: HistoryOptions): string {
-  const files = readCampaignFiles(dir);
+export function writeCampaignReport(dir: string, options: HistoryOptions, files = readCampaignFiles(dir)): string {
   const path = join(dir, campaignReportName);
   writeFileAtomic(path, campaignReportPage(files, historyOf(files, options)));
   return path;
@@ -55,7 +54,7 @@ function lead({ summary, links }: History, nodes: readonly NodeHistory[]): strin
   const marked = nodes.filter(({ isMarked }) => isMarked);
   const running = links.find(({ began, ended }) => began !== undefined && ended === undefined);
   const sentences = [
-    `${amount(summary.lastStep)} steps over ${links.length} links and ${summary.attempts} starts; ${
+    `${amount(summary.lastStep)} steps over ${summary.links} links and ${summary.attempts} starts; ${
       running ? `link ${running.name} runs` : 'no link runs'
     }.`,
     marked.length > 0

@@ -26,6 +26,7 @@ import {
 } from './campaign-megatron.ts';
 import {
   campaignRecipe,
+  engineOfCampaign,
   openCampaign,
   recipeOfSpec,
   schedulerNames,
@@ -89,6 +90,7 @@ export async function submitCampaign(
   if (!existsSync(campaignRecipe(folder))) writeJsonAtomic(campaignRecipe(folder), recipe);
   folder.goOn();
   folder.answered('stop');
+  folder.answered('save');
   const link = folder.newLink();
   folder.writeScript(link, script);
   folder.addSubmission(link);
@@ -147,6 +149,12 @@ EXAMPLE
     const { folder, campaign, site, scheduler, recipe } = await given(flags);
     if (flags.dryRun) {
       process.stdout.write(batchScript(linkRequest(campaign, site, folder)));
+      return;
+    }
+    const isKnown = existsSync(campaignRecipe(folder));
+    if (isKnown && (await engineOfCampaign({ folder, campaign, site, scheduler })).progress().isFinished) {
+      if (flags.json) process.stdout.write(`${JSON.stringify({ campaign: campaign.id, job: null, link: null })}\n`);
+      else terminalLog().line(`campaign ${campaign.name} (${campaign.id}) is trained to the end: nothing is submitted`);
       return;
     }
     const { job, link } = await submitCampaign(folder, campaign, recipe, site, scheduler);

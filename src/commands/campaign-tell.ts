@@ -6,13 +6,13 @@ import { join } from 'node:path';
 import { buildCommand } from '@stricli/core';
 import { writeFileAtomic, writeJsonAtomic } from '../base/atomic.ts';
 import { UserError } from '../base/errors.ts';
-import { errorText, type Json } from '../base/json.ts';
+import type { Json } from '../base/json.ts';
 import { terminalLog } from '../base/progress.ts';
 import { loadRecipe } from '../base/recipe.ts';
-import { recordAccounting } from '../cluster/accounting.ts';
+import { presentOf } from '../cluster/campaign-present.ts';
 import { type History, type HistoryOptions, historyOf } from '../cluster/history.ts';
 import { exportTensorBoard, exportWandb, metricRows } from '../cluster/history-exports.ts';
-import { type CampaignFiles, readCampaignFiles } from '../cluster/history-files.ts';
+import type { CampaignFiles } from '../cluster/history-files.ts';
 import { writeHistoryIndex } from '../cluster/history-index.ts';
 import { type MetricsSource, metricsText, serveMetrics, writeMetricsFile } from '../cluster/metrics.ts';
 import { grafanaDashboard, prometheusRules } from '../cluster/monitoring.ts';
@@ -29,25 +29,11 @@ export function historyOptions({ site }: OpenCampaign): HistoryOptions {
   return { now, ...(watts === null ? {} : { wattsPerNode: watts * Math.max(1, site.node.gpus) }) };
 }
 
-/** Asks the scheduler's accounts about links that are over, and keeps the answers. Says why where it cannot. */
-export async function keepAccounts({ folder, scheduler }: OpenCampaign): Promise<string | undefined> {
-  const files = readCampaignFiles(folder.dir);
-  const ids = files.links.flatMap(({ job, accounting }) => (job === undefined || accounting ? [] : [job]));
-  if (ids.length === 0) return undefined;
-  try {
-    recordAccounting(files, await scheduler.history({ ids }));
-    return undefined;
-  } catch (error) {
-    return errorText(error);
-  }
-}
-
 async function historyOfCampaign(
   open: OpenCampaign,
 ): Promise<{ readonly files: CampaignFiles; readonly history: History }> {
-  const why = await keepAccounts(open);
-  if (why !== undefined) terminalLog().line(`the scheduler's accounts cannot be asked: ${why}`);
-  const files = readCampaignFiles(open.folder.dir);
+  const { files, accountsAway } = await presentOf(open.folder, open.campaign, open.scheduler);
+  if (accountsAway !== undefined) terminalLog().line(`the scheduler's accounts cannot be asked: ${accountsAway}`);
   return { files, history: historyOf(files, historyOptions(open)) };
 }
 
@@ -67,15 +53,16 @@ EXAMPLE
   },
   async func({ out, json }) {
     const open = openCampaign(out);
-    const { history } = await historyOfCampaign(open);
+    const { files, history } = await historyOfCampaign(open);
     if (json) process.stdout.write(`${JSON.stringify(history, null, 2)}\n`);
-    else terminalLog().line(writeCampaignReport(open.folder.dir, historyOptions(open)));
+    else terminalLog().line(writeCampaignReport(open.folder.dir, historyOptions(open), files));
   },
 });
 
 async function metricsSource(open: OpenCampaign): Promise<MetricsSource> {
-  const files = readCampaignFiles(open.folder.dir);
+  const { files, schedulerAway } = await presentOf(open.folder, open.campaign, open.scheduler);
   const history = historyOf(files, historyOptions(open));
+  if (schedulerAway !== undefined) return { files, history };
   try {
     const nodes = new Map<NodeState, number>();
     for (const { state } of await open.scheduler.nodes()) nodes.set(state, (nodes.get(state) ?? 0) + 1);

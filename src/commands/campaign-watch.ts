@@ -8,7 +8,8 @@ import { UserError } from '../base/errors.ts';
 import { duration, terminalLog } from '../base/progress.ts';
 import { CampaignFolder } from '../cluster/campaign-folder.ts';
 import { campaignStatus, type CampaignStatus } from '../cluster/campaign-status.ts';
-import { engineOfCampaign, openCampaign } from './campaign-parts.ts';
+import { SchedulerError } from '../cluster/scheduler.ts';
+import { engineOfCampaign, type OpenCampaign, openCampaign } from './campaign-parts.ts';
 import { wholeNumber } from './flags.ts';
 
 const outFlag = { kind: 'parsed', parse: String, brief: 'the campaign, a run folder' } as const;
@@ -46,7 +47,7 @@ export function statusText(status: CampaignStatus): string {
   }
   rows.push([
     'history',
-    `${history.links} links, ${history.attempts} starts, ${history.failures} failures; goodput ${share(history.goodput)}, ${history.lostSteps} steps lost`,
+    `${history.links} links, ${history.attempts} starts, ${history.failures} failures of the infrastructure; goodput ${share(history.goodput)}, ${history.lostSteps} steps lost`,
   ]);
   if (status.alerts > 0) rows.push(['alerts', `${status.alerts}, in campaign/alerts.jsonl`]);
   for (const { name, job, nodes, why, verdict, began, ended } of status.links.slice(-5)) {
@@ -119,6 +120,17 @@ EXAMPLE
   },
 });
 
+/** Jobs that run or wait, or why they cannot be known. */
+async function livingJobs({ campaign, scheduler }: OpenCampaign) {
+  try {
+    const all = await scheduler.jobs({ name: CampaignFolder.jobName(campaign) });
+    return { jobs: all.filter(({ state }) => state !== 'ended'), away: undefined };
+  } catch (error) {
+    if (!(error instanceof SchedulerError)) throw error;
+    return { jobs: [], away: error.message };
+  }
+}
+
 export const save = buildCommand<{ readonly out: string }>({
   docs: {
     brief: 'ask a running campaign to save now',
@@ -128,10 +140,16 @@ EXAMPLE
   belay campaign save --out /scratch/me/run1`,
   },
   parameters: { flags: { out: outFlag } },
-  func({ out }) {
-    const { folder } = openCampaign(out);
-    folder.request('save');
-    terminalLog().line('asked to save');
+  async func({ out }) {
+    const open = openCampaign(out);
+    const { jobs, away } = await livingJobs(open);
+    if (away === undefined && !jobs.some(({ state }) => state !== 'pending')) {
+      throw new UserError(`no job of the campaign ${open.campaign.name} runs that could save`, {
+        next: `belay campaign status --out ${open.folder.dir}`,
+      });
+    }
+    open.folder.request('save');
+    terminalLog().line(`asked to save${away === undefined ? '' : `; whether it runs is not known: ${away}`}`);
   },
 });
 
@@ -145,10 +163,17 @@ EXAMPLE
   },
   parameters: { flags: { out: outFlag } },
   async func({ out }) {
-    const { folder, campaign, scheduler } = openCampaign(out);
-    const jobs = (await scheduler.jobs({ name: CampaignFolder.jobName(campaign) })).filter(
-      ({ state }) => state !== 'ended',
-    );
+    const open = openCampaign(out);
+    const { folder, scheduler } = open;
+    const { jobs, away } = await livingJobs(open);
+    if (away !== undefined) {
+      // The controller of a link looks for the request, whether Slurm answers or not; a job that waits finds it when it begins.
+      folder.request('stop');
+      throw new UserError('the scheduler cannot be asked; what runs was asked to save and leave', {
+        found: away,
+        next: `belay campaign stop --out ${folder.dir}, when it answers: it takes back what waits`,
+      });
+    }
     const runs = jobs.some(({ state }) => state !== 'pending');
     const log = terminalLog();
     if (runs) {
@@ -174,11 +199,20 @@ EXAMPLE
   },
   parameters: { flags: { out: outFlag } },
   async func({ out }) {
-    const { folder, campaign, scheduler } = openCampaign(out);
+    const open = openCampaign(out);
+    const { folder, scheduler } = open;
     folder.stop({ time: Date.now() / 1000, why: 'a user cancelled it', by: 'user' });
-    const jobs = (await scheduler.jobs({ name: CampaignFolder.jobName(campaign) })).filter(
-      ({ state }) => state !== 'ended',
-    );
+    const { jobs, away } = await livingJobs(open);
+    if (away !== undefined) {
+      folder.request('stop');
+      throw new UserError(
+        'no job could be ended: the scheduler cannot be asked; what runs was asked to save and leave',
+        {
+          found: away,
+          next: `belay campaign cancel --out ${folder.dir}, when it answers`,
+        },
+      );
+    }
     // What waits first: it would start when the running one ends.
     for (const state of ['pending', 'running', 'suspended']) {
       for (const job of jobs) if (job.state === state) await scheduler.cancel(job.id);

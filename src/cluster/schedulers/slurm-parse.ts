@@ -365,7 +365,8 @@ function errorOf({ errors }: Fields): { readonly number: number; readonly error:
   // -1 is whatever happened on the way; from 1000 on those of communication and from 5000 on those of sockets.
   const isOnTheWay = number < 0 || (number >= 1000 && number < 2000) || (number >= 5000 && number < 6000);
   const kind = isOnTheWay && !numbers.includes(unparsed) ? 'unreachable' : 'refused';
-  return { number, error: new SchedulerError(kind, message) };
+  const what = kind === 'unreachable' ? `Slurm's controller does not answer: ${message}` : message;
+  return { number, error: new SchedulerError(kind, what) };
 }
 
 function fieldsOf(value: unknown, what: string): Fields {

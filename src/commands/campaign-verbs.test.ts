@@ -1,0 +1,136 @@
+// The verbs of `belay campaign` as programs use them, without a terminal: what each of them says and exits with for
+// campaigns that are finished, stopped, missing, half written, or whose scheduler does not answer. Nothing is trained.
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { runCli } from '../../test/run-cli.ts';
+import { writeJsonAtomic } from '../base/atomic.ts';
+import { appendEvent } from '../base/events.ts';
+import { loadRecipe } from '../base/recipe.ts';
+import { CampaignFolder, type StoppedFile } from '../cluster/campaign-folder.ts';
+import { parseCampaignSpec } from '../cluster/campaign-spec.ts';
+import type { CampaignStatus } from '../cluster/campaign-status.ts';
+import { campaignRecipe } from './campaign-parts.ts';
+import { campaignFile } from './campaign-submit.ts';
+
+const isLinux = existsSync('/proc/self/stat');
+const needsLinux = { skip: isLinux ? false : 'the scheduler of this machine needs /proc' };
+const scratch = mkdtempSync(join(tmpdir(), 'belay-campaign-verbs-'));
+after(() => rmSync(scratch, { recursive: true, force: true }));
+
+const verb = async (name: string, dir: string, ...args: string[]): ReturnType<typeof runCli> =>
+  await runCli(['campaign', name, '--out', dir, ...args], {
+    // Slurm's commands are not found, where there are any.
+    env: { BELAY_LOCAL_SCHEDULER: join(scratch, 'jobs'), PATH: scratch },
+  });
+
+/** A campaign of one link that is over. */
+async function campaign(
+  name: string,
+  stopped?: Omit<StoppedFile, 'time'>,
+  scheduler = 'local',
+): Promise<CampaignFolder> {
+  const folder = new CampaignFolder(join(scratch, name));
+  const recipe = await loadRecipe('demo-tiny');
+  const spec = parseCampaignSpec({ name, recipe: 'demo-tiny', nodes: 1, time: '10:00', vet: null }, 'test');
+  folder.create(campaignFile(folder, spec, recipe, scheduler));
+  writeJsonAtomic(campaignRecipe(folder), recipe);
+  const link = folder.newLink();
+  folder.write(link, 'job.json', { job: '900001', submitted: 1000, predecessor: null });
+  folder.write(link, 'begin.json', { time: 1001, job: '900001', nodes: ['n1'], host: 'n1' });
+  if (stopped) {
+    folder.write(link, 'end.json', { time: 1100, why: stopped.why, next: 'stop' });
+    folder.stop({ time: 1100, ...stopped });
+  }
+  mkdirSync(join(folder.dir, 'pretrain'), { recursive: true });
+  appendEvent(join(folder.dir, 'pretrain', 'events.jsonl'), 'start');
+  return folder;
+}
+
+const all = ['status', 'logs', 'save', 'stop', 'cancel', 'report', 'metrics', 'plan'] as const;
+/** Exit codes of verbs that are asked side by side; none may call what it met a bug of ours. */
+async function codes(dir: string, names: readonly string[] = all): Promise<Record<string, number | null>> {
+  const said = await Promise.all(names.map(async (name) => [name, await verb(name, dir)] as const));
+  for (const [name, { stderr, code }] of said) {
+    assert.doesNotMatch(stderr, /this is a bug/, name);
+    if (code !== 0) assert.match(stderr, /^belay: /, name);
+  }
+  return Object.fromEntries(said.map(([name, { code }]) => [name, code]));
+}
+
+const every = (code: number, names: readonly string[] = all): Record<string, number> =>
+  Object.fromEntries(names.map((name) => [name, code]));
+
+test('a finished campaign: read as often as one likes, and submitted no more', needsLinux, async () => {
+  const folder = await campaign('finished', { why: 'trained to the end', by: 'finished' });
+  writeFileSync(join(folder.dir, 'pretrain', 'manifest.json'), '{}');
+  const asking = ['status', 'save', 'stop', 'cancel'];
+  assert.deepEqual(await codes(folder.dir, asking), { ...every(0, asking), save: 2 }, 'nothing runs that could save');
+  const submitted = await verb('submit', folder.dir, '--json');
+  assert.deepEqual([submitted.code, JSON.parse(submitted.stdout).job], [0, null]);
+  assert.deepEqual(folder.links(), ['0001']);
+  assert.equal(folder.stopped()?.why, 'trained to the end', 'stop and cancel came too late to be the reason');
+});
+
+test(
+  'a campaign that the policy stopped: its reason is told, and a request that nobody hears is refused',
+  needsLinux,
+  async () => {
+    const why = '2 times the same failure after step 36, no progress: workload, exception: Error: x';
+    const folder = await campaign('stopped', { why, by: 'policy' });
+    assert.deepEqual(await codes(folder.dir), { ...every(0), save: 2 });
+    assert.equal(folder.isRequested('save'), false);
+    const status = JSON.parse((await verb('status', folder.dir, '--json')).stdout) as CampaignStatus;
+    assert.deepEqual([status.state, status.stopped?.why, status.jobs, status.history.links], ['stopped', why, [], 1]);
+  },
+);
+
+test('a link whose job is gone without a word does not run for ever', needsLinux, async () => {
+  const folder = await campaign('gone');
+  writeFileSync(folder.link('0001', 'alive'), '7');
+  const waiting = folder.newLink();
+  folder.write(waiting, 'job.json', { job: '900002', submitted: 1001, predecessor: '0001' });
+  const status = JSON.parse((await verb('status', folder.dir, '--json')).stdout) as CampaignStatus;
+  assert.equal(status.state, 'idle');
+  assert.deepEqual(
+    status.links.map(({ why }) => why),
+    ['its job is gone', 'its job is gone'],
+  );
+  assert.ok((status.links[0]?.ended ?? 0) > 1001, 'its last sign of life');
+  assert.match((await verb('metrics', folder.dir)).stdout, /^belay_campaign_running\{campaign="gone"\} 0$/m);
+  assert.equal(existsSync(folder.link('0001', 'end.json')), false, 'whoever looks writes no end');
+});
+
+test('no campaign, and one that is half written', needsLinux, async () => {
+  assert.deepEqual(await codes(join(scratch, 'nowhere')), every(2));
+  const torn = await campaign('torn', { why: 'x', by: 'policy' });
+  truncateSync(join(torn.campaign, 'campaign.json'), 40);
+  const few = ['status', 'cancel', 'report'];
+  assert.deepEqual(await codes(torn.dir, few), every(2, few));
+  const noRecipe = await campaign('no-recipe', { why: 'x', by: 'policy' });
+  rmSync(campaignRecipe(noRecipe));
+  assert.deepEqual(await codes(noRecipe.dir, few), { ...every(0, few), status: 2 });
+  // Who submitted it died in the middle: a link without a job, and files cut off.
+  const half = await campaign('half', { why: 'x', by: 'policy' });
+  half.newLink();
+  for (const name of ['job.json', 'begin.json', 'end.json']) truncateSync(half.link('0001', name), 5);
+  assert.deepEqual(await codes(half.dir), { ...every(0), save: 2 });
+  const { stdout } = await verb('status', half.dir);
+  assert.match(stdout, /problem .*0001\/begin\.json cannot be read/);
+});
+
+test('a scheduler that does not answer: what the files say is told, and requests reach who runs', async () => {
+  const folder = await campaign('away', undefined, 'slurm');
+  const found = await codes(folder.dir);
+  assert.deepEqual(found, { ...every(0), stop: 2, cancel: 2 });
+  assert.deepEqual([folder.isRequested('save'), folder.isRequested('stop')], [true, true]);
+  const { code, stderr } = await verb('submit', folder.dir);
+  assert.equal(code, 2);
+  assert.match(stderr, /^belay: \w+/);
+  const status = JSON.parse((await verb('status', folder.dir, '--json')).stdout) as CampaignStatus;
+  assert.equal(typeof status.schedulerAway, 'string');
+  assert.deepEqual([status.links[0]?.why, status.jobs], ['running', []]);
+  assert.match(readFileSync(join(folder.dir, 'campaign-report.html'), 'utf8'), /<h1>/);
+});
