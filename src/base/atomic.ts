@@ -4,6 +4,8 @@
 // cannot be swapped in one call: a kill between the two renames leaves the old one as `.replaced`, and `recoverFolder`,
 // which every reader calls first, puts it back.
 //
+// What a system refuses is told of the path that was to be written, not of the one aside.
+//
 // Does not: lock. Every path has one writer.
 import {
   closeSync,
@@ -17,21 +19,40 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { UserError } from './errors.ts';
 
 /** Writes a file so that a reader sees the old content or the new, never a part. */
 export function writeFileAtomic(path: string, data: string | Uint8Array): void {
-  mkdirSync(dirname(path), { recursive: true });
   const aside = `${path}.partial`;
   const bytes = typeof data === 'string' ? Buffer.from(data, 'utf8') : data;
-  const file = openSync(aside, 'w');
+  let isOpen = false;
   try {
-    for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at, Math.min(bytes.length - at, 1 << 30));
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
+    mkdirSync(dirname(path), { recursive: true });
+    const file = openSync(aside, 'w');
+    isOpen = true;
+    try {
+      for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at, Math.min(bytes.length - at, 1 << 30));
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(aside, path);
+  } catch (error) {
+    if (isOpen) rmSync(aside, { force: true });
+    throw notWritten(path, error);
   }
-  renameSync(aside, path);
   syncFolder(dirname(path));
+}
+
+/** What a user can mend at a path: a file where a folder must be, or the other way, or no rights. */
+const mendable: readonly unknown[] = ['EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'EISDIR', 'EEXIST', 'ENOTEMPTY'];
+
+/** The error of writing a path, told of that path. */
+function notWritten(path: string, error: unknown): unknown {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (!mendable.includes(code)) return error;
+  // Behind the reason stand the call and its paths.
+  return new UserError(`cannot write ${path}`, { found: message.replace(/, \w+ '[\s\S]*$/, ''), cause: error });
 }
 
 /** Flushes a file that was written aside and moves it to `path`. */
@@ -56,11 +77,22 @@ export function recoverFolder(dir: string): void {
 
 /** An empty folder `<dir>.partial` to build in; what an earlier, killed attempt left there is removed. */
 export function beginFolder(dir: string): string {
-  recoverFolder(dir);
   const aside = `${dir}.partial`;
-  rmSync(aside, { recursive: true, force: true });
-  mkdirSync(aside, { recursive: true });
+  try {
+    recoverFolder(dir);
+    rmSync(aside, { recursive: true, force: true });
+    mkdirSync(aside, { recursive: true });
+  } catch (error) {
+    throw notWritten(dir, error);
+  }
   return aside;
+}
+
+/** Removes `<dir>.partial`, of which nothing will come. What cannot be removed stays: why it is removed is the news. */
+export function discardFolder(dir: string): void {
+  try {
+    rmSync(`${dir}.partial`, { recursive: true, force: true });
+  } catch {}
 }
 
 /** Flushes everything below `<dir>.partial` and moves it to `dir`, replacing what was there. */
@@ -68,8 +100,12 @@ export function commitFolder(dir: string): void {
   const aside = `${dir}.partial`;
   syncTree(aside);
   const old = `${dir}.replaced`;
-  if (existsSync(dir)) renameSync(dir, old);
-  renameSync(aside, dir);
+  try {
+    if (existsSync(dir)) renameSync(dir, old);
+    renameSync(aside, dir);
+  } catch (error) {
+    throw notWritten(dir, error);
+  }
   syncFolder(dirname(dir));
   rmSync(old, { recursive: true, force: true });
 }

@@ -76,6 +76,14 @@ export async function* readLines(path: string): AsyncGenerator<readonly Buffer[]
   }
 }
 
+/** As `readLines`; a line of more than `maxLineBytes` is undefined, and costs no memory. */
+export async function* readLinesWithin(path: string, maxLineBytes: number): AsyncGenerator<Lines> {
+  for await (const lines of boundedLines(path, maxLineBytes)) {
+    if (!isLines(lines)) throw damaged(path, lines);
+    yield lines;
+  }
+}
+
 /** Lines as they come; undefined stands for one that is too long. */
 type Lines = readonly (Buffer | undefined)[];
 

@@ -5,9 +5,10 @@
 // folder and goes on from what it finds there.
 //
 // Does not: know what any stage does, or in which order they run; commands/ does.
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { beginFolder, commitFolder, recoverFolder, writeJsonAtomic } from './atomic.ts';
+import { beginFolder, commitFolder, discardFolder, recoverFolder, writeJsonAtomic } from './atomic.ts';
+import { UserError } from './errors.ts';
 import { canonicalJson, type Json, readJson } from './json.ts';
 import { hashJson } from './hashing.ts';
 import { checkFiles, findManifest, type Manifest, manifestName, readManifest, writeManifest } from './manifest.ts';
@@ -22,6 +23,8 @@ export interface StageOptions {
   readonly inputs: Readonly<Record<string, string>>;
   /** Keep the folder between attempts and let `run` continue in it. */
   readonly resumable?: boolean;
+  /** For a folder that a user names: refuse it where it holds anything but what this stage left there. */
+  readonly keepsOthers?: boolean;
   /** Names below the folder that are not part of the artefact. */
   readonly exclude?: readonly string[];
   /** Called once when the stage is skipped or starts. */
@@ -48,14 +51,20 @@ export async function runStage(options: StageOptions): Promise<StageResult> {
     options.onStart?.('skip');
     return { dir, manifest: existing, skipped: true };
   }
+  refuseTaken(options, existing, existing !== undefined && isUpToDate(existing, options, inputIds));
 
   const make = { kind, version, recipe, inputs, ...(options.exclude ? { exclude: options.exclude } : {}) };
   if (!options.resumable) {
     options.onStart?.('run');
     const aside = beginFolder(dir);
-    const facts = await options.run(aside);
-    writeManifest(aside, { ...make, facts }, dir);
-    commitFolder(dir);
+    try {
+      const facts = await options.run(aside);
+      writeManifest(aside, { ...make, facts }, dir);
+      commitFolder(dir);
+    } catch (error) {
+      discardFolder(dir);
+      throw error;
+    }
     return { dir, manifest: readManifest(dir), skipped: false };
   }
 
@@ -65,6 +74,19 @@ export async function runStage(options: StageOptions): Promise<StageResult> {
   const facts = await options.run(dir);
   const manifest = writeManifest(dir, { ...make, exclude: [...(options.exclude ?? []), attemptName], facts });
   return { dir, manifest, skipped: false };
+}
+
+/** Refuses a path that something else has: a file, and with `keepsOthers` all that is not this stage's own work. */
+function refuseTaken({ dir, kind, keepsOthers }: StageOptions, existing: Manifest | undefined, isOwn: boolean): void {
+  const stats = existsSync(dir) ? statSync(dir) : undefined;
+  if (!stats || (stats.isDirectory() && (!keepsOthers || isOwn || readdirSync(dir).length === 0))) return;
+  const made =
+    existing?.kind === kind ? `a ${kind} that was made of something else` : `a folder with ${existing?.kind}`;
+  throw new UserError(`${dir} ${stats.isDirectory() ? 'holds something else' : 'is no folder'}`, {
+    found: !stats.isDirectory() ? 'a file' : existing ? made : 'a folder that is no finished work of belay',
+    expected: `a folder that does not exist yet, or the same ${kind}`,
+    next: 'name another folder, or remove this first',
+  });
 }
 
 const attemptName = 'stage.json';

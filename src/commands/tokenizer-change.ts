@@ -10,7 +10,7 @@ import { buildCommand, type Command, type CommandContext } from '@stricli/core';
 import { UserError } from '../base/errors.ts';
 import { hashFile } from '../base/hashing.ts';
 import type { Json } from '../base/json.ts';
-import { enclosingArtefact, findManifest } from '../base/manifest.ts';
+import { enclosingArtefact } from '../base/manifest.ts';
 import { terminalLog } from '../base/progress.ts';
 import { runStage, type StageResult } from '../base/stage.ts';
 import { vocabularyRows, writeWithRows } from '../model/vocabulary-rows.ts';
@@ -43,9 +43,6 @@ export async function changeVocabulary(from: string, dir: string, change: Vocabu
   if (resolve(dir) === folder || resolve(dir) === resolve(from)) {
     throw new UserError('the result would take the place of what it is made from', { next: 'give --out a new folder' });
   }
-  if (existsSync(dir) && readdirSync(dir).length > 0 && findManifest(dir)?.kind !== 'vocabulary') {
-    throw new UserError(`${dir} holds something else`, { next: 'give --out a new folder' });
-  }
   const artefact = enclosingArtefact(folder);
   const sources = new Map<string, string>();
   for (const place of new Set([folder, tokenizerDir])) {
@@ -69,6 +66,7 @@ export async function changeVocabulary(from: string, dir: string, change: Vocabu
     version: 1,
     recipe,
     inputs: artefact === undefined ? {} : { [isModel ? 'model' : 'tokenizer']: artefact },
+    keepsOthers: true,
     run: async (into) => {
       for (const [name, path] of sources) {
         const wanted = tokenizerFiles.test(name) || (isModel && !weightFiles.test(name));

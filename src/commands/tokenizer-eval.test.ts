@@ -65,6 +65,24 @@ test('the verb measures two tokenizers on a file, leaves out what has no text, a
   assert.match(readFileSync(join(out, 'tokenizers.md'), 'utf8'), /\| de +\| +350 \|/);
 });
 
+test('a text file is measured line by line, and what is left out is said', async () => {
+  const texts = join(dir, 'texts.txt');
+  writeFileSync(texts, Buffer.concat([Buffer.from(`\ufeff${english}\r\n\r\n${german}\r\n \n`), Buffer.alloc(1, 255)]));
+  const args = ['tokenizer', 'eval', '--tokenizer', join(dir, 'english'), '--texts', texts];
+  const { code, stdout, stderr } = await runCli([...args, '--json']);
+  assert.equal(code, 0, stderr);
+  const { lines, leftOut, tokenizers } = JSON.parse(stdout) as TokenizerComparison;
+  const tokenizer = Tokenizer.load(join(dir, 'english'));
+  assert.deepEqual([lines, leftOut], [2, { empty: 1, 'no words': 1, 'not UTF-8': 1 }]);
+  assert.equal(tokenizers[0]?.all.tokens, tokenizer.encode(english).length + tokenizer.encode(german).length);
+  const page = (await runCli(args)).stdout;
+  assert.match(page, /2 lines in 1 language of .*; 3 lines left out: 1 empty, 1 no words, 1 not UTF-8\./);
+  writeFileSync(texts, '\n \n');
+  const none = await runCli(args);
+  assert.equal(none.code, 2);
+  assert.match(none.stderr, /no line with words\n +found: +2 lines left out: 1 empty, 1 no words/);
+});
+
 test('mistakes are named', async () => {
   const one = ['--tokenizer', join(dir, 'english')];
   for (const [args, message] of [

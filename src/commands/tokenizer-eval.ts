@@ -9,7 +9,6 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { buildCommand } from '@stricli/core';
 import { writeFileAtomic, writeJsonAtomic } from '../base/atomic.ts';
 import { UserError } from '../base/errors.ts';
-import { readJsonl } from '../base/jsonl.ts';
 import { type Log, silentLog, terminalLog } from '../base/progress.ts';
 import { udhrArticles } from '../data/sources/udhr-articles.ts';
 import { Tokenizer } from '../tokenizer/bpe.ts';
@@ -20,6 +19,7 @@ import {
   TokenizerMeter,
   unitsOf,
 } from '../tokenizer/metrics.ts';
+import { type LeftOut, requireTextFile, textsOf, toldLeftOut } from '../tokenizer/text-files.ts';
 import { tokenizerPicture } from './tokenizer-picture.ts';
 
 export interface MeasuredLine {
@@ -34,35 +34,40 @@ export interface NamedTokenizer {
   readonly encode: (text: string) => ArrayLike<number>;
 }
 
-/** Measures tokenizers on the same lines. */
+/** Measures tokenizers on the same lines. `leftOut` counts those that were left out before, and takes those without words. */
 export async function compareTokenizers(
   tokenizers: readonly NamedTokenizer[],
   lines: AsyncIterable<MeasuredLine> | Iterable<MeasuredLine>,
   texts: string,
   log: Log = silentLog,
+  leftOut: LeftOut = new Map(),
 ): Promise<TokenizerComparison> {
   const meters = tokenizers.map(({ vocabularySize }) => new TokenizerMeter(vocabularySize));
   const progress = log.progress('measuring', 0, 'lines');
   let count = 0;
-  let wordless = 0;
   for await (const { language, text } of lines) {
     const units: LineUnits = unitsOf(text);
     if (units.words === 0) {
-      wordless++;
+      leftOut.set(noWords, (leftOut.get(noWords) ?? 0) + 1);
       continue;
     }
     for (const [i, { encode }] of tokenizers.entries()) meters[i]?.add(language, encode(text), units);
     progress.update(++count);
   }
   progress.finish(`${count} lines`);
-  if (count === 0) throw new UserError(`${texts} holds no line with words`, { next: 'give texts to measure on' });
+  if (count === 0) {
+    throw new UserError(`${texts} holds no line with words`, {
+      found: toldLeftOut(leftOut) ?? 'no line',
+      next: 'give texts to measure on',
+    });
+  }
   const measured = meters.map((meter, i) => ({ name: (tokenizers[i] as NamedTokenizer).name, ...meter.metrics() }));
   const languages = Object.keys((measured[0] as MeasuredTokenizer).languages).length;
   return {
     texts,
     lines: count,
     languages,
-    leftOut: wordless > 0 ? { 'no words': wordless } : {},
+    leftOut: Object.fromEntries(leftOut),
     tokenizers: measured,
   };
 }
@@ -72,14 +77,10 @@ export async function* udhrLines(): AsyncGenerator<MeasuredLine> {
   for (const { language, articles } of await udhrArticles()) for (const text of articles) yield { language, text };
 }
 
-/** Lines `{"text", "language"?}` of a file; what has no text is counted in `bad`. */
-async function* linesOf(path: string, bad: Map<string, number>): AsyncGenerator<MeasuredLine> {
-  const leave = (reason: string): void => void bad.set(reason, (bad.get(reason) ?? 0) + 1);
-  for await (const value of readJsonl<unknown>(path, ({ reason }) => leave(reason))) {
-    const { text, language } = (value ?? {}) as { text?: unknown; language?: unknown };
-    if (typeof text !== 'string') leave('no text');
-    else yield { text, language: typeof language === 'string' && language !== '' ? language : 'und' };
-  }
+const noWords = 'no words';
+
+async function* linesOf(path: string, leftOut: LeftOut): AsyncGenerator<MeasuredLine> {
+  for await (const { text, language = 'und' } of textsOf(path, leftOut)) yield { text, language };
 }
 
 /** A tokenizer by `PATH` or `NAME=PATH`; without a name that of its folder. */
@@ -114,10 +115,10 @@ export function comparisonTable({ tokenizers }: TokenizerComparison): string {
 /** The comparison as a page in Markdown. */
 function comparisonText(comparison: TokenizerComparison): string {
   const { texts, lines, languages, leftOut } = comparison;
-  const left = Object.entries(leftOut).map(([reason, count]) => `, left out ${count} (${reason})`);
+  const left = toldLeftOut(new Map(Object.entries(leftOut)));
   return `${comparisonTable(comparison)}
 
-${lines} lines in ${languages} ${languages === 1 ? 'language' : 'languages'} of ${texts}${left.join('')}. tokens/word: a word is a run of letters and digits, or of other
+${lines} lines in ${languages} ${languages === 1 ? 'language' : 'languages'} of ${texts}${left === undefined ? '' : `; ${left}`}. tokens/word: a word is a run of letters and digits, or of other
 characters. Gini: of the languages' tokens per line, 0 where all cost the same; it means something on parallel texts.
 `;
 }
@@ -134,7 +135,8 @@ export const command = buildCommand<Flags>({
   docs: {
     brief: 'measure tokenizers side by side',
     fullDescription: `Fertility (tokens per word), bytes and characters per token, the share of the vocabulary in use, and the Gini coefficient
-of what languages cost in tokens per line. --texts is a file of lines {"text": "...", "language": "deu"}; --udhr takes the
+of what languages cost in tokens per line. --texts is a file of lines {"text": "...", "language": "deu"}, or .txt with a text a
+line; --udhr takes the
 thirty articles of the declaration of human rights in hundreds of languages. --out leaves tokenizers.json (with numbers
 by language), tokenizers.md and tokenizers.svg in a folder.
 
@@ -149,7 +151,13 @@ EXAMPLE
         brief: 'tokenizer.json or its folder, or NAME=PATH; repeated for each',
         variadic: true,
       },
-      texts: { kind: 'parsed', parse: String, brief: '.jsonl, .gz or .zst', placeholder: 'FILE', optional: true },
+      texts: {
+        kind: 'parsed',
+        parse: String,
+        brief: '.jsonl or .txt, also .gz or .zst',
+        placeholder: 'FILE',
+        optional: true,
+      },
       udhr: { kind: 'boolean', brief: 'the declaration of human rights', default: false },
       out: {
         kind: 'parsed',
@@ -166,6 +174,7 @@ EXAMPLE
     if ((texts === undefined) === !udhr) {
       throw new UserError('the texts to measure on are to be given once', { next: '--texts FILE.jsonl or --udhr' });
     }
+    if (texts !== undefined) requireTextFile(texts);
     const named = tokenizer.map(namedTokenizer);
     const twice = named.find(({ name }, i) => named.findIndex((other) => other.name === name) !== i);
     if (twice) {
@@ -173,11 +182,10 @@ EXAMPLE
         next: '--tokenizer NAME=PATH gives another',
       });
     }
-    const bad = new Map<string, number>();
-    const lines = texts === undefined ? udhrLines() : linesOf(texts, bad);
+    const leftOut: LeftOut = new Map();
+    const lines = texts === undefined ? udhrLines() : linesOf(texts, leftOut);
     const source = texts ?? 'the declaration of human rights';
-    const measured = await compareTokenizers(named, lines, source, terminalLog({ quiet: json }));
-    const comparison = { ...measured, leftOut: { ...measured.leftOut, ...Object.fromEntries(bad) } };
+    const comparison = await compareTokenizers(named, lines, source, terminalLog({ quiet: json }), leftOut);
     if (out !== undefined) {
       mkdirSync(out, { recursive: true });
       writeJsonAtomic(join(out, 'tokenizers.json'), comparison);

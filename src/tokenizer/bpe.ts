@@ -8,7 +8,7 @@
 // other added tokens are found in it, and what lies between is cut and merged.
 //
 // Does not: cut pairs of texts, truncate or pad, or read SentencePiece models.
-import { statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { toUSVString } from 'node:util';
 import { z } from 'zod';
@@ -55,8 +55,7 @@ export interface DecodeOptions {
 
 /** The tokenizer.json at a path, which may be that of its folder. */
 export function tokenizerFile(path: string): string {
-  const isFolder = statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
-  return isFolder ? join(path, tokenizerFileName) : path;
+  return existsSync(path) && statSync(path).isDirectory() ? join(path, tokenizerFileName) : path;
 }
 
 export interface TokenizerOptions {

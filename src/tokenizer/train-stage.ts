@@ -2,17 +2,15 @@
 // same from files of texts, outside of any run.
 //
 // Does not: look at validation documents; what is held out is held out from the tokenizer too.
-import { existsSync, readdirSync, statSync } from 'node:fs';
 import { readDocuments } from '../base/documents-folder.ts';
 import { UserError } from '../base/errors.ts';
 import { hashFile } from '../base/hashing.ts';
-import { readJsonl, readLines } from '../base/jsonl.ts';
-import { findManifest } from '../base/manifest.ts';
 import type { Log } from '../base/progress.ts';
 import { type Recipe, recipePart } from '../base/recipe.ts';
 import { runStage, type StageResult } from '../base/stage.ts';
 import { writeTokenizerFiles } from './tokenizer-files.ts';
-import { trainBpe, type TrainingText } from './train.ts';
+import { type FileText, type LeftOut, requireTextFile, textsOf, toldLeftOut } from './text-files.ts';
+import { trainBpe } from './train.ts';
 
 export interface TrainTokenizerOptions {
   /** Folder to make. */
@@ -50,7 +48,7 @@ export async function trainTokenizer({ dir, documentsDir, recipe, log }: TrainTo
 export interface TrainOnFilesOptions {
   /** Folder to make. */
   readonly dir: string;
-  /** `.jsonl` with `text` (and `language`), or `.txt` with a text a line; also with .gz, .zst. */
+  /** Files of texts (text-files.ts). */
   readonly files: readonly string[];
   readonly vocabularySize: number;
   /** Such a file of lines that say the same in several languages (train.ts). */
@@ -60,23 +58,10 @@ export interface TrainOnFilesOptions {
   readonly log: Log;
 }
 
-/** Trains on files of texts; lines without text are counted in the manifest. */
+/** Trains on files of texts; lines that are left out are told, and counted in the manifest. */
 export async function trainTokenizerOnFiles(options: TrainOnFilesOptions): Promise<StageResult> {
   const { dir, files, vocabularySize, parity, threads, memoryBytes, log } = options;
-  for (const path of [...files, ...(parity === undefined ? [] : [parity])]) {
-    if (!/\.(jsonl|txt)(\.gz|\.zst)?$/.test(path) || statSync(path, { throwIfNoEntry: false })?.isFile() !== true) {
-      throw new UserError(`cannot train on ${path}`, {
-        found: existsSync(path) ? 'a file or folder of another kind' : 'no file at this path',
-        expected: 'files .jsonl or .txt, also .gz or .zst',
-      });
-    }
-  }
-  if (existsSync(dir) && readdirSync(dir).length > 0 && findManifest(dir)?.kind !== 'tokenizer') {
-    throw new UserError(`${dir} holds something else`, {
-      found: 'a folder that is no tokenizer made by belay',
-      next: 'give --out a new folder',
-    });
-  }
+  for (const path of [...files, ...(parity === undefined ? [] : [parity])]) requireTextFile(path);
   const hashed = (path: string) => ({ path, sha256: hashFile(path).sha256 });
   return runStage({
     dir,
@@ -89,22 +74,35 @@ export async function trainTokenizerOnFiles(options: TrainOnFilesOptions): Promi
       ...(memoryBytes === undefined ? {} : { memoryBytes }),
     },
     inputs: {},
+    keepsOthers: true,
     onStart: (what) => log.line(what === 'skip' ? `tokenizer: up to date in ${dir}` : `tokenizer: training in ${dir}`),
     run: async (into) => {
-      const leftOut = new Map<string, number>();
+      const leftOut: LeftOut = new Map();
+      const parityLeftOut: LeftOut = new Map();
       let texts = 0;
-      async function* all(): AsyncGenerator<TrainingText> {
+      const tell = (counts: LeftOut, what?: string): void => {
+        const told = toldLeftOut(counts, what);
+        if (told !== undefined) log.line(`tokenizer: ${told}`);
+      };
+      async function* all(): AsyncGenerator<FileText> {
         for (const path of files) {
-          for await (const text of textsOf(path, leftOut)) {
+          for await (const text of textsOf(path, leftOut, '\n')) {
             texts++;
             yield text;
           }
         }
+        if (texts === 0) throw noTexts(files, leftOut);
+        tell(leftOut);
+      }
+      async function* parityLines(path: string): AsyncGenerator<FileText> {
+        yield* textsOf(path, parityLeftOut, '\n');
+        tell(parityLeftOut, 'parity lines');
       }
       const vocabulary = await trainBpe(all(), vocabularySize, log, {
-        ...(parity === undefined ? {} : { parity: textsOf(parity, new Map()) }),
+        ...(parity === undefined ? {} : { parity: parityLines(parity) }),
         threads,
         memoryBytes,
+        sizeName: '--vocabulary-size',
       });
       writeTokenizerFiles(into, vocabulary);
       const { met, leftOut: rare, least } = vocabulary.words;
@@ -113,6 +111,9 @@ export async function trainTokenizerOnFiles(options: TrainOnFilesOptions): Promi
         merges: vocabulary.merges.length,
         texts,
         linesLeftOut: Object.fromEntries(leftOut),
+        ...(vocabulary.parity
+          ? { parityLinesLeftOut: Object.fromEntries(parityLeftOut), parity: { ...vocabulary.parity } }
+          : {}),
         words: met,
         wordsLeftOut: rare,
         leastCount: least,
@@ -121,15 +122,9 @@ export async function trainTokenizerOnFiles(options: TrainOnFilesOptions): Promi
   });
 }
 
-async function* textsOf(path: string, leftOut: Map<string, number>): AsyncGenerator<TrainingText> {
-  const leave = (reason: string): void => void leftOut.set(reason, (leftOut.get(reason) ?? 0) + 1);
-  if (/\.txt(\.gz|\.zst)?$/.test(path)) {
-    for await (const lines of readLines(path)) for (const line of lines) yield { text: `${line.toString('utf8')}\n` };
-    return;
-  }
-  for await (const value of readJsonl<unknown>(path, ({ reason }) => leave(reason))) {
-    const { text, language } = (value ?? {}) as { text?: unknown; language?: unknown };
-    if (typeof text === 'string') yield { text, language: typeof language === 'string' ? language : undefined };
-    else leave('no text');
-  }
+function noTexts(files: readonly string[], leftOut: LeftOut): UserError {
+  return new UserError(`there is no text in ${files.join(', ')}`, {
+    found: toldLeftOut(leftOut) ?? 'no line',
+    expected: 'lines {"text": "..."} in .jsonl, or text in .txt',
+  });
 }

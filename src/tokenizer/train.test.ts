@@ -189,12 +189,19 @@ test('parity lines make the languages pay alike', async () => {
   await assert.rejects(train(texts, 1200, { parity: seen.filter(({ language }) => language === 'deu') }), /deu alone/);
   // All languages are exhausted long before.
   await assert.rejects(
-    train(['ab ab', 'cd'], 400, {
-      parity: [
-        { text: 'ab', language: 'a' },
+    train(
+      [
+        { text: 'ab ab', language: 'a' },
         { text: 'cd', language: 'b' },
       ],
-    }),
+      400,
+      {
+        parity: [
+          { text: 'ab', language: 'a' },
+          { text: 'cd', language: 'b' },
+        ],
+      },
+    ),
     /too few/,
   );
 });

@@ -39,6 +39,8 @@ export interface TrainBpeOptions {
   readonly threads?: number | undefined;
   /** false: in TypeScript, the oracle of the native code. */
   readonly native?: boolean | undefined;
+  /** What `vocabularySize` is called where a user gives it, for messages; default: tokenizer.vocabularySize. */
+  readonly sizeName?: string | undefined;
   /** Where counts that outgrow memory are put aside; default: the system's folder for temporary files. */
   readonly temporaryDir?: string | undefined;
 }
@@ -50,6 +52,18 @@ export interface TrainedVocabulary {
   /** [merges][left, right] ids, first merge first. */
   readonly merges: readonly (readonly [number, number])[];
   readonly words: CountedWords;
+  /** Where languages were balanced. */
+  readonly parity?: BalancedLanguages | undefined;
+}
+
+/** What parity lines were good for. */
+export interface BalancedLanguages {
+  /** Languages with parity lines and texts. */
+  readonly languages: number;
+  /** Texts of languages without parity lines, from which nothing is learnt, by language. */
+  readonly textsLeftOut: Readonly<Record<string, number>>;
+  /** Languages with parity lines and without texts. */
+  readonly withoutTexts: readonly string[];
 }
 
 const defaultMemoryBytes = 4 * 2 ** 30;
@@ -68,22 +82,27 @@ export async function trainBpe(
   options: TrainBpeOptions = {},
 ): Promise<TrainedVocabulary> {
   const smallest = reservedTokens.length + 256;
+  const { sizeName = 'tokenizer.vocabularySize' } = options;
   if (vocabularySize < smallest) {
     throw new UserError('the vocabulary is too small', {
-      found: `vocabularySize ${vocabularySize}`,
+      found: `${sizeName} ${vocabularySize}`,
       expected: `at least ${smallest}: ${reservedTokens.length} reserved ids and 256 bytes`,
+      next: `set ${sizeName} to ${smallest} or more`,
     });
   }
   const training = openTraining(options);
   try {
     const languages = new Map<string, number>();
+    /** Parity lines and texts of each language. */
     const units: number[] = [];
+    const numTexts: number[] = [];
     const languageOf = (name: string | undefined): number => {
       const key = name ?? 'und';
       let language = languages.get(key);
       if (language === undefined) {
         languages.set(key, (language = languages.size));
         units.push(0);
+        numTexts.push(0);
       }
       return language;
     };
@@ -105,7 +124,13 @@ export async function trainBpe(
     let read = 0;
     for await (const one of texts) {
       const { text, language } = typeof one === 'string' ? { text: one, language: undefined } : one;
-      training.add(wellFormed(text), options.parity ? 2 * languageOf(language) : 0);
+      let group = 0;
+      if (options.parity) {
+        const number = languageOf(language);
+        numTexts[number] = (numTexts[number] as number) + 1;
+        group = 2 * number;
+      }
+      training.add(wellFormed(text), group);
       read += text.length;
       progress.update(read);
     }
@@ -115,10 +140,48 @@ export async function trainBpe(
         ? `, of which ${amount(words.leftOut)} that occur less than ${words.least} times are left out`
         : '';
     progress.finish(`${amount(words.met)} distinct words in ${amount(read)} characters${left}`);
-    return learn(training, words, Float64Array.from(units), vocabularySize, log);
+    const parity = options.parity ? balanced([...languages.keys()], units, numTexts) : undefined;
+    if (parity) tellBalanced(parity, log);
+    return { ...learn(training, words, Float64Array.from(units), vocabularySize, sizeName, log), parity };
   } finally {
     training.close();
   }
+}
+
+/** Which languages parity lines balance; a UserError where that is none. */
+function balanced(names: readonly string[], units: readonly number[], numTexts: readonly number[]): BalancedLanguages {
+  const withLines = names.filter((_, i) => (units[i] as number) > 0);
+  const without = names.flatMap((name, i) => (units[i] === 0 ? [[name, numTexts[i] as number] as const] : []));
+  const withoutTexts = names.filter((_, i) => (units[i] as number) > 0 && numTexts[i] === 0);
+  if (withoutTexts.length === withLines.length) {
+    throw new UserError('no text is in a language of the parity lines', {
+      found:
+        without.length === 0 ? 'no text' : `texts in ${someOf(without.map(([name, count]) => `${name} (${count})`))}`,
+      expected: `texts in ${someOf(withLines)}`,
+      next: 'give texts as lines {"text", "language"}, with the names that the parity lines have; without a language it is und',
+    });
+  }
+  return {
+    languages: withLines.length - withoutTexts.length,
+    textsLeftOut: Object.fromEntries(without),
+    withoutTexts,
+  };
+}
+
+function tellBalanced({ textsLeftOut, withoutTexts }: BalancedLanguages, log: Log): void {
+  const left = Object.entries(textsLeftOut);
+  if (left.length > 0) {
+    const all = left.reduce((sum, [, count]) => sum + count, 0);
+    const named = someOf(left.map(([name, count]) => `${name} (${count})`));
+    log.line(`tokenizer: nothing is learnt from ${all} texts in languages without parity lines: ${named}`);
+  }
+  if (withoutTexts.length > 0) log.line(`tokenizer: parity lines without texts to learn from: ${someOf(withoutTexts)}`);
+}
+
+function someOf(names: readonly string[]): string {
+  const most = 8;
+  const more = names.length - most;
+  return names.slice(0, most).join(', ') + (more > 0 ? ` and ${more} more` : '');
 }
 
 /** Half of a surrogate pair alone becomes U+FFFD, as in UTF-8. */
@@ -154,6 +217,7 @@ function learn(
   words: CountedWords,
   units: Float64Array,
   vocabularySize: number,
+  sizeName: string,
   log: Log,
 ): TrainedVocabulary {
   const firstByte = reservedTokens.length;
@@ -176,10 +240,10 @@ function learn(
       if (made === tokens.length) tokens.push(Buffer.concat([tokens[left] as Uint8Array, tokens[right] as Uint8Array]));
     }
     if (learnt.length < 3 * wanted && tokens.length < vocabularySize) {
-      throw new UserError('the documents are too few for this vocabulary', {
+      throw new UserError('the texts are too few for this vocabulary', {
         found: `${tokens.length} tokens until no pair was left`,
-        expected: `tokenizer.vocabularySize ${vocabularySize}`,
-        next: `use more documents or set tokenizer.vocabularySize to ${tokens.length} or less`,
+        expected: `${sizeName} ${vocabularySize}`,
+        next: `use more texts or set ${sizeName} to ${tokens.length} or less`,
       });
     }
     progress.update(tokens.length);
