@@ -1,6 +1,6 @@
 // `belay tokenizer rename`, `extend` and `pad`: files, rows and the account of them.
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -15,6 +15,7 @@ import { Engine } from '../tensor/tensor.ts';
 import { Tokenizer } from '../tokenizer/bpe.ts';
 import { openModelFolder } from './model-folder.ts';
 import { changeVocabulary } from './tokenizer-change.ts';
+import { cardOfChanged } from './vocabulary-card.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'belay-tokenizer-change-'));
 const model = join(dir, 'model');
@@ -131,6 +132,67 @@ test('padding: rows to a multiple, in the dtype of the weights; padded rows are 
   assert.ok(tokenizer.isSpecial(345));
   assert.ok(!tokenizer.encode('a<|x|>').includes(345));
   assert.deepEqual(tokenizer.encode('<|x|>', { allowSpecial: true }), [345]);
+});
+
+test('a model card says what was changed, under its title', async () => {
+  const carded = join(dir, 'carded');
+  cpSync(model, carded, { recursive: true });
+  const front = '---\nlicense: apache-2.0\n---\n';
+  writeFileSync(join(carded, 'README.md'), `${front}\n# small\n\nIt has 345 rows.\n`);
+  const cards = [
+    [
+      { kind: 'extend', tokens: ['Grüezi', 'a`b'], special: false },
+      /tokens were added, `` "Grüezi" ``, `` "a\\u0060b" ``/,
+    ],
+    [{ kind: 'pad', multiple: 64 }, /a multiple of 64\. .* have 384 rows, 345 before/],
+    [{ kind: 'rename', names: { '<SPECIAL_4>': '<|m|>' } }, /"<SPECIAL_4> -> <\|m\|>" ``\. Sizes, /],
+  ] as const;
+  for (const [i, [change, said]] of cards.entries()) {
+    const out = join(dir, `carded-${i}`);
+    await changeVocabulary(carded, out, change);
+    const card = readFileSync(join(out, 'README.md'), 'utf8');
+    assert.ok(card.startsWith(`${front}\n# small\n\n> **The vocabulary was changed**`), card);
+    assert.ok(card.endsWith('\n\nIt has 345 rows.\n'), card);
+    assert.match(card, said);
+  }
+  const again = join(dir, 'carded-again');
+  await changeVocabulary(join(dir, 'carded-0'), again, { kind: 'extend', tokens: ['zwei'], special: false });
+  const twice = readFileSync(join(again, 'README.md'), 'utf8');
+  assert.equal(twice.match(/The vocabulary was changed/g)?.length, 2);
+  assert.ok(twice.includes(readManifest(join(dir, 'carded-0')).id));
+  assert.equal(cardOfChanged('No title.\n', { change: 'x.' }).match(/^> .*\n\nNo title\.\n$/)?.length, 1);
+});
+
+test('tokens of any name can be added; a text that spells another token is told so', async () => {
+  const out = join(dir, 'names');
+  const tokens = ['__proto__', 'constructor', 'toString', '"\\'];
+  await changeVocabulary(model, out, { kind: 'extend', tokens, special: false });
+  const tokenizer = Tokenizer.load(out);
+  const reference = Reference.fromFile(join(out, 'tokenizer.json'));
+  for (const [i, token] of tokens.entries()) {
+    assert.equal(tokenizer.idOf(token), 345 + i);
+    assert.equal(reference.tokenToId(token), 345 + i);
+    assert.deepEqual(tokenizer.encode(token), [345 + i]);
+  }
+  const further = join(dir, 'names-further');
+  await changeVocabulary(out, further, { kind: 'extend', tokens: ['later'], special: false });
+  assert.deepEqual(Tokenizer.load(further).encode('__proto__later'), [345, 349]);
+  const renamed = join(dir, 'names-renamed');
+  await changeVocabulary(out, renamed, { kind: 'rename', names: { constructor: '<|c|>' } });
+  assert.deepEqual(
+    ['__proto__', '<|c|>', 'constructor'].map((name) => Tokenizer.load(renamed).idOf(name)),
+    [345, 346, undefined],
+  );
+  for (const [token, message] of [
+    ['é', /cannot be added\n +found: +in tokenizer\.json "é" is how the token \d+ is spelled, which is the bytes e9\n/],
+    ['__proto__', /it has the id 345/],
+    ['a', /it has the id \d+\n/],
+    [' ', /it has the id \d+\n/],
+    ['', /an empty text/],
+  ] as const) {
+    const change = changeVocabulary(out, join(dir, 'never'), { kind: 'extend', tokens: [token], special: false });
+    await assert.rejects(change, message);
+  }
 });
 
 test('renaming: ids stay, all files agree', async () => {

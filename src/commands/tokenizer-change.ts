@@ -4,21 +4,24 @@
 // folder says what was done, with the id of the artefact it was done to or the hashes of its files.
 //
 // Does not: train the new rows.
-import { copyFileSync, existsSync, readdirSync } from 'node:fs';
+import { copyFileSync, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { buildCommand, type Command, type CommandContext } from '@stricli/core';
+import { writeFileAtomic } from '../base/atomic.ts';
 import { UserError } from '../base/errors.ts';
 import { hashFile } from '../base/hashing.ts';
 import type { Json } from '../base/json.ts';
-import { enclosingArtefact } from '../base/manifest.ts';
+import { enclosingArtefact, readManifest } from '../base/manifest.ts';
 import { terminalLog } from '../base/progress.ts';
 import { runStage, type StageResult } from '../base/stage.ts';
 import { vocabularyRows, writeWithRows } from '../model/vocabulary-rows.ts';
 import { defaultBackend } from '../tensor/backend-select.ts';
 import { Tokenizer } from '../tokenizer/bpe.ts';
 import { addTokens, renameTokens } from '../tokenizer/edit-files.ts';
+import { modelCardName } from '../release/export.ts';
 import { wholeNumber } from './flags.ts';
 import { modelFolderAt, tokenizerFolderOfModel } from './model-folder.ts';
+import { cardOfChanged, quotedTexts } from './vocabulary-card.ts';
 
 /** What is done to a vocabulary. */
 export type VocabularyChange =
@@ -74,7 +77,13 @@ export async function changeVocabulary(from: string, dir: string, change: Vocabu
       }
       const rows = isModel ? vocabularyRows(folder) : 0;
       const grow = (to: number, pieces: ReadonlyMap<number, readonly number[]>): void => {
-        if (isModel) writeWithRows(folder, into, { rows: Math.max(rows, to), pieces, backend: defaultBackend() });
+        const now = Math.max(rows, to);
+        if (isModel) writeWithRows(folder, into, { rows: now, pieces, backend: defaultBackend() });
+        const card = join(into, modelCardName);
+        if (!isModel || !existsSync(card)) return;
+        const id = artefact === undefined ? undefined : readManifest(artefact).id;
+        const note = { change: toldChange(change), rows: { before: rows, now }, artefact: id };
+        writeFileAtomic(card, cardOfChanged(readFileSync(card, 'utf8'), note));
       };
       if (change.kind === 'rename') {
         const ids = renameTokens(into, new Map(Object.entries(change.names)));
@@ -98,6 +107,17 @@ export async function changeVocabulary(from: string, dir: string, change: Vocabu
       };
     },
   });
+}
+
+function toldChange(change: VocabularyChange): string {
+  switch (change.kind) {
+    case 'extend':
+      return `tokens were added, ${quotedTexts(change.tokens)}, with rows that are means and were not trained.`;
+    case 'rename':
+      return `tokens got other names, ${quotedTexts(Object.entries(change.names).map((pair) => pair.join(' -> ')))}.`;
+    case 'pad':
+      return `rows of no token were added, to a multiple of ${change.multiple}.`;
+  }
 }
 
 interface Flags {

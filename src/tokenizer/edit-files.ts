@@ -9,14 +9,22 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { schemaProblems } from '../base/schema.ts';
 import { writeJsonAtomic } from '../base/atomic.ts';
-import { UserError } from '../base/errors.ts';
+import { UserError, type UserErrorDetails } from '../base/errors.ts';
 import { readJson } from '../base/json.ts';
 import { addedTokenSchema } from './added-tokens.ts';
 import { tokenizerFileName } from './bpe.ts';
+import { alphabetToBytes, bytesToAlphabet } from './byte-level.ts';
+import { idLimit, isTokenId } from './token-id.ts';
 
 const fileSchema = z.looseObject({
   added_tokens: z.array(addedTokenSchema),
-  model: z.looseObject({ vocab: z.record(z.string(), z.int()) }),
+  // A record of zod's lacks a token `__proto__`.
+  model: z.looseObject({
+    vocab: z.custom<Record<string, number>>(
+      (vocab) => typeof vocab === 'object' && vocab !== null && Object.values(vocab).every(isTokenId),
+      'no vocabulary with ids',
+    ),
+  }),
 });
 type TokenizerContent = z.infer<typeof fileSchema>;
 
@@ -86,16 +94,17 @@ export function addTokens(dir: string, texts: readonly string[], special: boolea
   for (const id of known.values()) if (id >= next) next = id + 1;
   const ids: number[] = [];
   const decoder: Record<string, object> = {};
+  const addedTexts = new Set(added.map((token) => token.content));
   for (const text of texts) {
-    if (text === '' || known.has(text)) {
-      throw new UserError(`the token ${JSON.stringify(text)} cannot be added`, {
-        found: text === '' ? 'an empty text' : `it has the id ${known.get(text)}`,
-      });
-    }
+    const problem = problemOfText(text, addedTexts, known);
+    if (problem) throw new UserError(`the token ${JSON.stringify(text)} cannot be added`, problem);
+    if (next >= idLimit) throw new UserError(`${dir} has no free id`, { found: `the id ${next - 1}` });
+    addedTexts.add(text);
     const flags = { single_word: false, lstrip: false, rstrip: false, normalized: false, special };
     known.set(text, next);
     added.push({ id: next, content: text, ...flags });
-    model.vocab[text] = next;
+    // Plain assignment would set the prototype for `__proto__`.
+    Object.defineProperty(model.vocab, text, { value: next, enumerable: true, configurable: true, writable: true });
     decoder[next] = { content: text, ...flags };
     ids.push(next++);
   }
@@ -109,6 +118,25 @@ export function addTokens(dir: string, texts: readonly string[], special: boolea
     });
   }
   return ids;
+}
+
+/** Why a text cannot be a new token; `known` has the tokens of the vocabulary as it spells them, and added ones. */
+function problemOfText(
+  text: string,
+  addedTexts: ReadonlySet<string>,
+  known: ReadonlyMap<string, number>,
+): UserErrorDetails | undefined {
+  if (text === '') return { found: 'an empty text', expected: 'text' };
+  const id = addedTexts.has(text) ? known.get(text) : known.get(bytesToAlphabet(Buffer.from(text, 'utf8')));
+  if (id !== undefined) return { found: `it has the id ${id}`, expected: 'a text that is no token yet' };
+  const taken = known.get(text);
+  if (taken === undefined) return undefined;
+  const bytes = Buffer.from(alphabetToBytes(text) ?? []).toString('hex');
+  return {
+    found: `in tokenizer.json ${JSON.stringify(text)} is how the token ${taken} is spelled, which is the bytes ${bytes}`,
+    expected: 'a text that spells no other token',
+    next: 'add a longer text that holds it',
+  };
 }
 
 function writeJson(dir: string, name: string, value: unknown): void {
