@@ -53,7 +53,7 @@ const batchUnits = 1 << 18;
 /** Our side. */
 async function work(path: string, threads: number): Promise<void> {
   const tokenizer = Tokenizer.load(path);
-  const pool = threads > 1 ? new EncodeThreads({ tokenizer: path, options: {} }, threads) : undefined;
+  const pool = threads > 1 ? new EncodeThreads(path, tokenizer, {}, threads) : undefined;
   const encode = async (texts: readonly string[]): Promise<Int32Array[]> => {
     if (!pool) return texts.map((text) => tokenizer.encodeInt32(text));
     const batches: string[][] = [[]];

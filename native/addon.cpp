@@ -1439,6 +1439,16 @@ constexpr napi_type_tag tokenizerTag = {0x62656c6179746f6bull, 0x656e697a6572303
 
 void closeTokenizer(napi_env, void *data, void *) { belay_tokenizer_close(static_cast<BelayTokenizer *>(data)); }
 
+napi_value tokenizerOut(napi_env env, BelayTokenizer *tokenizer) {
+  napi_value out;
+  if (napi_create_external(env, tokenizer, closeTokenizer, nullptr, &out) != napi_ok) {
+    belay_tokenizer_close(tokenizer);
+    return nullptr;
+  }
+  napi_type_tag_object(env, out, &tokenizerTag);
+  return out;
+}
+
 // tokOpen(byteIds, merges, tokenIds, tokenEnds, tokenPool, classes) -> a tokenizer of this thread.
 napi_value tokOpen(napi_env env, napi_callback_info info) {
   Arguments a(env, info, "tokOpen", 6);
@@ -1467,14 +1477,24 @@ napi_value tokOpen(napi_env env, napi_callback_info info) {
   if (!a.ok()) return nullptr;
   BelayTokenizerModel model{byteIds.data,    merges.data,     merges.length / 3, tokenIds.data,
                             tokenEnds.data,  tokenIds.length, pool.data,         classes.data};
-  BelayTokenizer *tokenizer = belay_tokenizer_open(&model);
-  napi_value out;
-  if (napi_create_external(env, tokenizer, closeTokenizer, nullptr, &out) != napi_ok) {
-    belay_tokenizer_close(tokenizer);
-    return nullptr;
-  }
-  napi_type_tag_object(env, out, &tokenizerTag);
-  return out;
+  return tokenizerOut(env, belay_tokenizer_open(&model));
+}
+
+// tokTables(tokenizer) -> the number of its tables.
+napi_value tokTables(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "tokTables", 1);
+  BelayTokenizer *tokenizer = a.external<BelayTokenizer>("tokenizer", tokenizerTag);
+  if (!a.ok()) return nullptr;
+  return numberOf(env, static_cast<double>(belay_tokenizer_tables(tokenizer)));
+}
+
+// tokOpenOn(tables) -> a tokenizer of this thread on tables of any; undefined where these are gone.
+napi_value tokOpenOn(napi_env env, napi_callback_info info) {
+  Arguments a(env, info, "tokOpenOn", 1);
+  int64_t tables = a.size("tables");
+  if (!a.ok()) return nullptr;
+  BelayTokenizer *tokenizer = belay_tokenizer_open_on(tables);
+  return tokenizer == nullptr ? nullptr : tokenizerOut(env, tokenizer);
 }
 
 // As many ids as fit; how many there are.
@@ -1750,6 +1770,8 @@ NAPI_MODULE_INIT() {
                    {"bpeClose", bpeClose},
                    {"dataHashes", dataHashes},
                    {"tokOpen", tokOpen},
+                   {"tokTables", tokTables},
+                   {"tokOpenOn", tokOpenOn},
                    {"tokEncode", tokEncode},
                    {"tokEncodePieces", tokEncodePieces},
                    {"tokPieces", tokPieces},

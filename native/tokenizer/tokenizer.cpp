@@ -10,6 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <iterator>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "scan.h"
@@ -188,14 +193,73 @@ class Ids {
   int64_t capacity = 0;
 };
 
-}  // namespace
+// What a tokenizer reads and never changes.
+struct Tables {
+  explicit Tables(const BelayTokenizerModel &model) {
+    memcpy(byteIds, model.byte_ids, sizeof byteIds);
+    pairs.reserve(model.merge_count);
+    for (int64_t i = 0; i < model.merge_count; i++) {
+      const int32_t *merge = model.merges + 3 * i;
+      pairs.set(merge[0], merge[1], static_cast<uint32_t>(i), merge[2]);
+    }
+    bytePairs.resize(65536);
+    for (int left = 0; left < 256; left++) {
+      for (int right = 0; right < 256; right++) bytePairs[left << 8 | right] = pairs.find(byteIds[left], byteIds[right]);
+    }
+    whole.take(model);
+    bits.resize(BELAY_CODE_POINTS);
+    for (int64_t i = 0; i < BELAY_CODE_POINTS; i++) bits[i] = static_cast<uint8_t>(1 << (model.classes[i] & 7));
+  }
 
-struct BelayTokenizer {
+  int64_t number = 0;
   int32_t byteIds[256];
   std::vector<Pairs::Slot> bytePairs;  // [256 * 256]
   Pairs pairs;
   Whole whole;
   std::vector<uint8_t> bits;  // [BELAY_CODE_POINTS] classes as bits
+};
+
+// Tables by their numbers, of all threads. It keeps none alive, and itself outlives threads that end late.
+class Registry {
+ public:
+  static Registry &get() {
+    static Registry *registry = new Registry();
+    return *registry;
+  }
+
+  std::shared_ptr<const Tables> add(std::unique_ptr<Tables> tables) {
+    std::lock_guard<std::mutex> guard(mutex);
+    tables->number = ++last;
+    std::shared_ptr<const Tables> shared(std::move(tables));
+    for (auto at = all.begin(); at != all.end();) at = at->second.expired() ? all.erase(at) : std::next(at);
+    all[shared->number] = shared;
+    return shared;
+  }
+
+  std::shared_ptr<const Tables> find(int64_t number) {
+    std::lock_guard<std::mutex> guard(mutex);
+    auto found = all.find(number);
+    return found == all.end() ? nullptr : found->second.lock();
+  }
+
+ private:
+  std::mutex mutex;
+  std::unordered_map<int64_t, std::weak_ptr<const Tables>> all;
+  int64_t last = 0;
+};
+
+}  // namespace
+
+struct BelayTokenizer {
+  explicit BelayTokenizer(std::shared_ptr<const Tables> shared)
+      : tables(std::move(shared)), byteIds(tables->byteIds), bytePairs(tables->bytePairs.data()), pairs(tables->pairs),
+        whole(tables->whole) {}
+
+  const std::shared_ptr<const Tables> tables;
+  const int32_t *const byteIds;
+  const Pairs::Slot *const bytePairs;
+  const Pairs &pairs;
+  const Whole &whole;
   Memory<16, 6, 16> words;
   Memory<48, 24, 13> longWords;
 
@@ -401,29 +465,21 @@ void scan(int scanner, const tokenizer::Text &text, Piece piece) {
 extern "C" {
 
 BelayTokenizer *belay_tokenizer_open(const BelayTokenizerModel *model) {
-  BelayTokenizer *self = new BelayTokenizer();
-  memcpy(self->byteIds, model->byte_ids, sizeof self->byteIds);
-  self->pairs.reserve(model->merge_count);
-  for (int64_t i = 0; i < model->merge_count; i++) {
-    const int32_t *merge = model->merges + 3 * i;
-    self->pairs.set(merge[0], merge[1], static_cast<uint32_t>(i), merge[2]);
-  }
-  self->bytePairs.resize(65536);
-  for (int left = 0; left < 256; left++) {
-    for (int right = 0; right < 256; right++)
-      self->bytePairs[left << 8 | right] = self->pairs.find(self->byteIds[left], self->byteIds[right]);
-  }
-  self->whole.take(*model);
-  self->bits.resize(BELAY_CODE_POINTS);
-  for (int64_t i = 0; i < BELAY_CODE_POINTS; i++) self->bits[i] = static_cast<uint8_t>(1 << (model->classes[i] & 7));
-  return self;
+  return new BelayTokenizer(Registry::get().add(std::make_unique<Tables>(*model)));
+}
+
+int64_t belay_tokenizer_tables(const BelayTokenizer *tokenizer) { return tokenizer->tables->number; }
+
+BelayTokenizer *belay_tokenizer_open_on(int64_t number) {
+  std::shared_ptr<const Tables> tables = Registry::get().find(number);
+  return tables ? new BelayTokenizer(std::move(tables)) : nullptr;
 }
 
 void belay_tokenizer_close(BelayTokenizer *tokenizer) { delete tokenizer; }
 
 int64_t belay_tokenizer_encode(BelayTokenizer *tokenizer, const uint16_t *text, int64_t units, int scanner) {
   tokenizer->ids.count = 0;
-  scan(scanner, {text, units, tokenizer->bits.data()},
+  scan(scanner, {text, units, tokenizer->tables->bits.data()},
        [&](int64_t at, int64_t end) { tokenizer->word(text + at, end - at); });
   return tokenizer->ids.count;
 }
@@ -442,7 +498,7 @@ int64_t belay_tokenizer_encode_pieces(BelayTokenizer *tokenizer, const uint16_t 
 int64_t belay_tokenizer_pieces(const BelayTokenizer *tokenizer, const uint16_t *text, int64_t units, int scanner,
                                int32_t *ends, int64_t room) {
   int64_t count = 0;
-  scan(scanner, {text, units, tokenizer->bits.data()}, [&](int64_t, int64_t end) {
+  scan(scanner, {text, units, tokenizer->tables->bits.data()}, [&](int64_t, int64_t end) {
     if (count < room) ends[count] = static_cast<int32_t>(end);
     count++;
   });

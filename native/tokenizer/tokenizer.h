@@ -1,6 +1,7 @@
 // The contract of the tokenizer kernels: text (UTF-16) to ids by byte-level byte-pair encoding.
 //
-// A BelayTokenizer belongs to one thread: it remembers words. Ids are those of the TypeScript twins
+// A BelayTokenizer belongs to one thread: it remembers words. Its tables never change, and those of other threads can use
+// them too. Ids are those of the TypeScript twins
 // (src/tokenizer/text-encoder.ts, pre-tokenizer.ts), whatever it remembers.
 //
 // Does not: know Node-API (addon.cpp does), check what it is given, match added tokens or normalise.
@@ -51,6 +52,10 @@ typedef struct BelayTokenizer BelayTokenizer;
 // Copies the model.
 BelayTokenizer *belay_tokenizer_open(const BelayTokenizerModel *model);
 void belay_tokenizer_close(BelayTokenizer *tokenizer);
+// The number of its tables, by which any thread of the process opens another on the same ones: null where none is open on
+// them any more.
+int64_t belay_tokenizer_tables(const BelayTokenizer *tokenizer);
+BelayTokenizer *belay_tokenizer_open_on(int64_t tables);
 
 // Encodes a text of well-formed UTF-16, of at most 2^29 units; 64 units behind it can be read. Answers the number of ids.
 int64_t belay_tokenizer_encode(BelayTokenizer *tokenizer, const uint16_t *text, int64_t units, int scanner);

@@ -123,6 +123,10 @@ export interface NativeModule {
     tokenPool: Uint8Array,
     classes: Uint8Array,
   ): NativeTokenizer;
+  /** The number of its tables, by which other threads open a tokenizer on the same ones. */
+  tokTables(tokenizer: NativeTokenizer): number;
+  /** A tokenizer of this thread on tables of any thread; undefined where no tokenizer has them any more. */
+  tokOpenOn(tables: number): NativeTokenizer | undefined;
   /** The number of ids of a text; they are written to `out` from `at` on where all of them fit. */
   tokEncode(tokenizer: NativeTokenizer, scanner: number, text: string, out: Int32Array, at: number): number;
   /** The same of a text that is cut already. */

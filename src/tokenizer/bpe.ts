@@ -10,20 +10,17 @@
 // Does not: cut pairs of texts, truncate or pad, or read SentencePiece models.
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { toUSVString } from 'node:util';
 import { z } from 'zod';
 import { schemaProblems } from '../base/schema.ts';
 import { UserError } from '../base/errors.ts';
 import { readJson } from '../base/json.ts';
 import { type NativeModule, nativeLibrary } from '../base/native.ts';
-import { type AddedToken, AddedTokenMatcher, addedTokenSchema, type AllowSpecial } from './added-tokens.ts';
+import { type AddedToken, addedTokenSchema } from './added-tokens.ts';
 import { bpeModelOf, sharedId, twoIds } from './bpe-model.ts';
+import { type EncodeOptions, Encoding, type SharedEncoding } from './encoding.ts';
 import { IdBuffer } from './id-buffer.ts';
 import { NativeEncoder } from './native-encoder.ts';
-import { type Normalizer, normalizerOf } from './normalizer.ts';
-import { preTokenizerParts } from './splitting.ts';
-import { type Template, templateOf } from './template.ts';
-import { type TextToIds, TypeScriptEncoder } from './text-encoder.ts';
+import { TypeScriptEncoder } from './text-encoder.ts';
 import { shown } from './token-id.ts';
 import type { TokenTable } from './token-table.ts';
 
@@ -35,18 +32,14 @@ const fileSchema = z.looseObject({
   added_tokens: z.array(addedTokenSchema).default([]),
   decoder: z.looseObject({ type: z.literal('ByteLevel') }).nullish(),
 });
+interface Parts {
+  readonly normalizer?: unknown;
+  readonly pre_tokenizer?: unknown;
+  readonly post_processor?: unknown;
+}
 const notRun: Readonly<Record<string, string>> = {
   decoder: 'the decoder ByteLevel',
 };
-
-export interface EncodeOptions {
-  /** Begin with `<s>`. */
-  readonly bos?: boolean;
-  /** Turn these control strings (true: all) in the text into control tokens. */
-  readonly allowSpecial?: AllowSpecial;
-  /** Put the control tokens around it that the file's post-processor says. */
-  readonly template?: boolean;
-}
 
 export interface DecodeOptions {
   /** Leave control tokens out. */
@@ -63,10 +56,11 @@ export interface TokenizerOptions {
   readonly kernels?: NativeModule | null;
 }
 
-function nativeKernels(): NativeModule | null {
+/** The kernels of this machine, where there are any. */
+export function nativeKernels(): NativeModule | null {
   const library = nativeLibrary();
   // A library that was built from older sources has no tokenizer.
-  return 'module' in library && typeof library.module.tokOpen === 'function' ? library.module : null;
+  return 'module' in library && typeof library.module.tokOpenOn === 'function' ? library.module : null;
 }
 
 /** Room for ids that is kept between calls; a long text's is given back. */
@@ -81,18 +75,11 @@ export class Tokenizer {
   private readonly specialIds: ReadonlySet<number>;
   private readonly ids: ReadonlyMap<string, number>;
   private readonly added: ReadonlyMap<string, AddedToken>;
-  /** Finds added tokens in the text as it is, and in what the normaliser made of it. */
-  private readonly rawMatcher: AddedTokenMatcher;
-  private readonly normalizedMatcher: AddedTokenMatcher;
-  private readonly normalize: Normalizer | undefined;
-  private readonly template: Template;
-  private readonly encoder: TextToIds;
-  private readonly where: string;
+  private readonly encoding: Encoding;
   private buffer = new IdBuffer();
 
   /** From the parsed content of a tokenizer.json; `where` names it in messages. */
   constructor(content: unknown, where: string, { kernels = nativeKernels() }: TokenizerOptions = {}) {
-    this.where = where;
     const parsed = fileSchema.safeParse(content);
     if (!parsed.success) {
       const [field] = parsed.error.issues[0]?.path ?? [];
@@ -106,38 +93,28 @@ export class Tokenizer {
     refuseDeepParts(parsed.data, where);
     const texts = textsOfAdded(added, where);
     const model = bpeModelOf(parsed.data['model'], texts, where);
-    const parts = preTokenizerParts(parsed.data['pre_tokenizer'], where);
-    this.normalize = normalizerOf(parsed.data['normalizer'], where);
-    this.template = templateOf(parsed.data['post_processor'], where);
+    const { normalizer, pre_tokenizer: preTokenizer, post_processor: postProcessor } = parsed.data as Parts;
+    this.encoding = new Encoding({ where, added, normalizer, preTokenizer, postProcessor }, (parts) =>
+      kernels && NativeEncoder.canRun(parts)
+        ? NativeEncoder.of(kernels, model, parts)
+        : new TypeScriptEncoder(model, parts),
+    );
 
     this.tokens = model.tokens;
     this.vocabularySize = model.tokens.size;
     this.added = new Map(added.map((token) => [token.content, token]));
     this.specialIds = new Set(specials.map(({ id }) => id));
-    this.bosId = this.added.get('<s>')?.id ?? this.template.before[0];
+    this.bosId = this.encoding.bosId;
     this.ids = model.vocabulary;
 
-    for (const id of [...this.template.before, ...this.template.behind]) {
+    const { before, behind } = this.encoding.template;
+    for (const id of [...before, ...behind]) {
       if (this.has(id)) continue;
       throw new UserError(`${where} has a template with a token that it has not`, {
         found: `post_processor: the id ${shown(id)}`,
         expected: `ids from 0 to ${this.vocabularySize - 1}`,
       });
     }
-
-    // As the reference does: special tokens first, and tokens are normalised unless the file or their kind says otherwise.
-    const inOrder = [...specials, ...added.filter(({ special }) => !special)];
-    const isNormalized = ({ normalized, special }: AddedToken): boolean => normalized ?? !special;
-    this.rawMatcher = new AddedTokenMatcher(
-      inOrder.filter((token) => !isNormalized(token)).map((token) => [token.content, token]),
-    );
-    this.normalizedMatcher = new AddedTokenMatcher(
-      inOrder.filter(isNormalized).map((token) => [this.normalize?.(token.content) ?? token.content, token]),
-    );
-    this.encoder =
-      kernels && NativeEncoder.canRun(parts)
-        ? new NativeEncoder(kernels, model, parts)
-        : new TypeScriptEncoder(model, parts);
   }
 
   /** From a tokenizer.json, or a folder that holds one. */
@@ -158,17 +135,12 @@ export class Tokenizer {
 
   /** Appends the ids of a text, as `encode` gives them. */
   encodeInto(buffer: IdBuffer, text: string, options: EncodeOptions = {}): void {
-    const allow = options.allowSpecial ?? false;
-    if (typeof allow !== 'boolean') {
-      for (const content of allow) {
-        if (!this.added.has(content)) throw new Error(`Tokenizer: ${content} is not an added token`);
-      }
-    }
-    if (options.bos) buffer.push(this.requireBos());
-    if (options.template) for (const id of this.template.before) buffer.push(id);
-    // A surrogate without its partner is no character; bytes and expressions then see the same.
-    this.append(buffer, toUSVString(text), allow);
-    if (options.template) for (const id of this.template.behind) buffer.push(id);
+    this.encoding.encodeInto(buffer, text, options);
+  }
+
+  /** How other threads encode without loading the file again, while this one is in use; undefined without native tables. */
+  shared(): SharedEncoding | undefined {
+    return this.encoding.shared();
   }
 
   /** Ids of text from outside: no id of it is a control token. */
@@ -220,24 +192,6 @@ export class Tokenizer {
     const out = take(buffer);
     if (buffer.ids.length > keptIds) this.buffer = new IdBuffer();
     return out;
-  }
-
-  private append(buffer: IdBuffer, text: string, allow: AllowSpecial): void {
-    const token = (id: number): void => buffer.push(id);
-    const plain = (part: string): void => this.encoder.encode(part, buffer);
-    this.rawMatcher.cut(
-      text,
-      allow,
-      (part) => this.normalizedMatcher.cut(this.normalize?.(part) ?? part, allow, plain, token),
-      token,
-    );
-  }
-
-  private requireBos(): number {
-    if (this.bosId !== undefined) return this.bosId;
-    throw new UserError(`${this.where} has no token that begins a text`, {
-      expected: 'an added token <s>, or a template that begins with one',
-    });
   }
 }
 

@@ -1,15 +1,18 @@
 // Many texts to ids, by threads where there are enough of them, in the order they come.
 //
-// Texts go to the threads in batches; how many threads there are, and which one has a batch, changes nothing. Loading a
-// tokenizer costs as much as encoding some 20 MB, so the first texts are encoded here, and threads start only for more.
+// Texts go to the threads in batches; how many threads there are, and which one has a batch, changes nothing. Threads use the
+// tables of the tokenizer that is loaded here. Starting them costs as much as encoding a few MB, so they start only for more
+// than that, and texts are encoded here until they are ready.
 // At most two batches a thread wait, so memory does not grow with the input.
 //
 // Does not: read or write files of texts.
 import { cpus } from 'node:os';
+import { setImmediate } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
 import { receivedError, type SentError } from '../base/sent-error.ts';
 import { startThread } from '../base/thread.ts';
-import { type EncodeOptions, Tokenizer } from './bpe.ts';
+import { Tokenizer } from './bpe.ts';
+import type { EncodeOptions, SharedEncoding } from './encoding.ts';
 import { IdBuffer } from './id-buffer.ts';
 
 export interface EncodeTextsOptions extends EncodeOptions {
@@ -19,7 +22,7 @@ export interface EncodeTextsOptions extends EncodeOptions {
   readonly last?: number;
   /** The same tokenizer, where the caller has loaded it. */
   readonly loaded?: Tokenizer;
-  /** Units of text that are encoded here before threads start. */
+  /** Units of text that are encoded here at most where threads are to be used; they start at half of them. */
   readonly unitsAlone?: number;
 }
 
@@ -27,8 +30,13 @@ export interface EncodeTextsOptions extends EncodeOptions {
 export interface EncodeThreadData {
   /** Path of a tokenizer.json or its folder. */
   readonly tokenizer: string;
+  /** That tokenizer where it is loaded: what the thread need not read and make again. */
+  readonly shared?: SharedEncoding | undefined;
   readonly options: EncodeTextsOptions;
 }
+
+/** What encodes a batch. */
+export type BatchEncoder = Pick<Tokenizer, 'encodeInto'>;
 
 /** Ids of texts, one text after the other, and where each ends. */
 export interface EncodedBatch {
@@ -36,14 +44,21 @@ export interface EncodedBatch {
   readonly ends: Float64Array<ArrayBuffer>;
 }
 
-export type EncodeAnswer = EncodedBatch | { readonly failed: SentError };
+/** What a thread sends: that it is ready, then an answer to each batch. */
+export type EncodeAnswer = 'ready' | EncodedBatch | { readonly failed: SentError };
 
 const batchUnits = 1 << 20;
 const batchTexts = 4096;
 const defaultUnitsAlone = 1 << 24;
+/** Threads start when this share of these texts is done. */
+const startAt = 1 / 2;
 
 /** The ids of texts, one after the other. */
-export function encodeBatch(tokenizer: Tokenizer, texts: readonly string[], options: EncodeTextsOptions): EncodedBatch {
+export function encodeBatch(
+  tokenizer: BatchEncoder,
+  texts: readonly string[],
+  options: EncodeTextsOptions,
+): EncodedBatch {
   const buffer = new IdBuffer();
   const ends = new Float64Array(texts.length);
   texts.forEach((text, i) => {
@@ -63,13 +78,18 @@ export async function* encodeTexts<T>(
 ): AsyncGenerator<{ readonly item: T; readonly ids: Int32Array }> {
   const { loaded: here = Tokenizer.load(tokenizer), ...sent } = options;
   const { workers = cpus().length, unitsAlone = defaultUnitsAlone } = options;
-  const threads = new EncodeThreads({ tokenizer, options: sent }, workers);
+  const threads = new EncodeThreads(tokenizer, here, sent, workers);
   const waiting: { readonly items: readonly T[]; readonly answer: Promise<EncodedBatch> }[] = [];
   let unitsHere = 0;
   try {
     for await (const { items: batch, units } of inBatches(items, textOf)) {
       const texts = batch.map(textOf);
-      if (workers <= 1 || unitsHere < unitsAlone) {
+      if (workers > 1 && unitsHere >= startAt * unitsAlone) {
+        threads.start();
+        // What threads say is heard between turns only.
+        if (!threads.ready) await setImmediate();
+      }
+      if (workers <= 1 || (unitsHere < unitsAlone && !threads.ready)) {
         unitsHere += units;
         yield* withItems(batch, encodeBatch(here, texts, options));
         continue;
@@ -117,22 +137,39 @@ async function* inBatches<T>(
   if (batch.length > 0) yield { items: batch, units };
 }
 
-/** Threads that encode batches; each is started when the ones before have work. */
+/** Threads that encode batches with the tables of a tokenizer. */
 export class EncodeThreads {
-  private readonly data: EncodeThreadData;
+  private readonly path: string;
+  /** Kept, as its tables go with it. */
+  private readonly loaded: Tokenizer;
+  private readonly options: EncodeTextsOptions;
   private readonly most: number;
   private readonly threads: EncodeThread[] = [];
 
-  constructor(data: EncodeThreadData, most: number) {
-    this.data = data;
+  /** `loaded` is the tokenizer at `path`. */
+  constructor(path: string, loaded: Tokenizer, options: EncodeTextsOptions, most: number) {
+    this.path = path;
+    this.loaded = loaded;
+    this.options = options;
     this.most = most;
   }
 
+  /** Starts them, where that was not done. */
+  start(): void {
+    if (this.threads.length > 0) return;
+    const { path: tokenizer, options } = this;
+    const shared = this.loaded.shared();
+    while (this.threads.length < this.most) this.threads.push(new EncodeThread({ tokenizer, shared, options }));
+  }
+
+  /** Whether all have started. */
+  get ready(): boolean {
+    return this.threads.length > 0 && this.threads.every(({ isReady }) => isReady);
+  }
+
   encode(texts: readonly string[]): Promise<EncodedBatch> {
+    this.start();
     const { threads } = this;
-    if (threads.length < this.most && threads.every(({ waiting }) => waiting > 0)) {
-      threads.push(new EncodeThread(this.data));
-    }
     return threads.reduce((least, thread) => (thread.waiting < least.waiting ? thread : least)).encode(texts);
   }
 
@@ -147,16 +184,23 @@ class EncodeThread {
   private readonly asked: { readonly answer: (batch: EncodedBatch) => void; readonly fail: (error: Error) => void }[] =
     [];
   private failure: Error | undefined;
+  isReady = false;
 
   constructor(data: EncodeThreadData) {
     this.worker = startThread(import.meta.url, './encode-thread', data);
     this.worker.on('message', (answer: EncodeAnswer) => {
+      if (answer === 'ready') {
+        this.isReady = true;
+        return;
+      }
       const asked = this.asked.shift();
       if ('failed' in answer) asked?.fail(receivedError(answer.failed));
       else asked?.answer(answer);
     });
     const died = (error: Error): void => {
       this.failure ??= error;
+      // The next batch gets the error.
+      this.isReady = true;
       for (const { fail } of this.asked.splice(0)) fail(this.failure);
     };
     this.worker.on('error', died);

@@ -1,6 +1,7 @@
 // The kernels against their twins: scanners cut as the expressions do, and ids are those of the TypeScript encoder.
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { type NativeModule, nativeLibrary } from '../base/native.ts';
@@ -8,8 +9,11 @@ import { silentLog } from '../base/progress.ts';
 import { Random } from '../base/rng.ts';
 import { packageRoot } from '../base/version.ts';
 import { Tokenizer } from './bpe.ts';
+import { encodeTexts } from './encode-texts.ts';
+import { Encoding } from './encoding.ts';
+import { IdBuffer } from './id-buffer.ts';
 import { scannedPatterns } from './native-encoder.ts';
-import { characterClasses, preTokenizerOf, regexPreTokenizer } from './pre-tokenizer.ts';
+import { apertusPattern, characterClasses, preTokenizerOf, regexPreTokenizer } from './pre-tokenizer.ts';
 import { tokenizerJson } from './tokenizer-files.ts';
 import { trainBpe } from './train.ts';
 
@@ -168,4 +172,41 @@ test('kernels refuse what they are not made for', { skip }, () => {
   assert.equal(module.tokEncode(tokenizer, 0, 'abc', none, 0), 3);
   refuse(() => module.tokTake(tokenizer, 3, new Int32Array(2), 0), /out/);
   refuse(() => module.tokTake(tokenizer, 2, new Int32Array(2), 0), /count/);
+  assert.equal(module.tokOpenOn(2 ** 40), undefined);
+  refuse(() => module.tokOpenOn(-1), /tables/);
+  refuse(() => module.tokTables({} as never), /tokenizer/);
+});
+
+test('tokenizers on the same tables give the same ids, each with a memory of its own', { skip }, () => {
+  for (const pattern of [apertusPattern, String.raw`\d+|\D`]) {
+    const tokenizer = new Tokenizer(fileOf(pattern), 'native', { kernels });
+    const shared = structuredClone(tokenizer.shared());
+    assert.ok(shared);
+    const other = Encoding.on(shared, kernels as NativeModule) as Encoding;
+    for (const text of texts) {
+      const buffer = new IdBuffer();
+      other.encodeInto(buffer, text, { bos: true, allowSpecial: true });
+      assert.deepEqual(buffer.toArray(), tokenizer.encode(text, { bos: true, allowSpecial: true }));
+    }
+    assert.equal(Encoding.on({ ...shared, tables: shared.tables + 1e6 }, kernels as NativeModule), undefined);
+  }
+  assert.equal(new Tokenizer(content, 'twin', { kernels: null }).shared(), undefined);
+});
+
+test('threads encode with the tables of the one that loaded the file', { skip }, async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'belay-shared-'));
+  t.after(() => rmSync(dir, { recursive: true }));
+  const path = join(dir, 'tokenizer.json');
+  writeFileSync(path, JSON.stringify(content));
+  const loaded = Tokenizer.load(path);
+  // A thread that would read it again finds nothing.
+  rmSync(path);
+  let i = 0;
+  const options = { workers: 3, unitsAlone: 0, loaded, last: 2 };
+  const long = texts.map((text) => text.repeat(100));
+  for await (const { item, ids } of encodeTexts(path, long, (text) => text, options)) {
+    assert.equal(item, long[i++]);
+    assert.deepEqual([...ids], [...loaded.encode(item), 2]);
+  }
+  assert.equal(i, texts.length);
 });

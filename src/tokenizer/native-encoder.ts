@@ -34,13 +34,29 @@ export class NativeEncoder implements TextToIds {
   private readonly scanner: number;
   private readonly cut: Splitter;
 
-  constructor(kernels: NativeModule, model: BpeModel, parts: readonly PreTokenizerPart[]) {
+  private constructor(kernels: NativeModule, tokenizer: NativeTokenizer, parts: readonly PreTokenizerPart[]) {
     this.kernels = kernels;
-    const whole = model.ignoreMerges ? model.pieceIds : new Int32Array(0);
-    const { bytes, ends } = model.tokens.joined(whole);
-    this.tokenizer = kernels.tokOpen(model.byteIds, model.merges, whole, ends, bytes, characterClasses());
+    this.tokenizer = tokenizer;
     this.scanner = scannedPatterns.indexOf(onlyPattern(parts) ?? '');
     this.cut = splittersOf(parts).text;
+  }
+
+  static of(kernels: NativeModule, model: BpeModel, parts: readonly PreTokenizerPart[]): NativeEncoder {
+    const whole = model.ignoreMerges ? model.pieceIds : new Int32Array(0);
+    const { bytes, ends } = model.tokens.joined(whole);
+    const tokenizer = kernels.tokOpen(model.byteIds, model.merges, whole, ends, bytes, characterClasses());
+    return new NativeEncoder(kernels, tokenizer, parts);
+  }
+
+  /** On the tables of another encoder, which may be of another thread; undefined where it is gone. */
+  static on(tables: number, kernels: NativeModule, parts: readonly PreTokenizerPart[]): NativeEncoder | undefined {
+    const tokenizer = kernels.tokOpenOn(tables);
+    return tokenizer && new NativeEncoder(kernels, tokenizer, parts);
+  }
+
+  /** The number of its tables. */
+  get tables(): number {
+    return this.kernels.tokTables(this.tokenizer);
   }
 
   /** Whether kernels can merge what these parts cut: they must leave pieces of text. */
