@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds check.cpp against all CPU kernels and runs it: once as shipped, once under the address and undefined
-# behaviour sanitizers; so data-check.cpp against the data kernels and tokenizer-check.cpp against the tokenizer. Then
+# behaviour sanitizers; so data-check.cpp against the data kernels. Then tokenizer-check.cpp against the tokenizer,
 # train-check.cpp against its training and comm-check.cpp against the message layer: under those, and under the thread
 # sanitizer where the compiler has one. Needs g++ and nothing else; arguments go to check.cpp (a target's name runs that one).
 #
@@ -69,11 +69,14 @@ check_comm() {  # check_comm <name> <flags>
   "$objects/comm-$1"
 }
 
-echo "== tokenizer"
-# shellcheck disable=SC2086
-$CXX $common -O1 -g -fno-exceptions -fno-rtti -fsanitize=address,undefined -fno-sanitize-recover=undefined \
-  "$here/tokenizer-check.cpp" "$here"/../tokenizer/*.cpp -o "$objects/tokenizer-check"
-"$objects/tokenizer-check"
+check_tokenizer() {  # check_tokenizer <name> <flags>
+  echo "== tokenizer, $1"
+  # shellcheck disable=SC2086
+  $CXX $common -O1 -g -fno-exceptions -fno-rtti $2 "$here/tokenizer-check.cpp" "$here"/../tokenizer/*.cpp -o "$objects/tokenizer-$1"
+  "$objects/tokenizer-$1"
+}
+
+check_tokenizer sanitized "-fsanitize=address,undefined -fno-sanitize-recover=undefined"
 
 check_train() {  # check_train <name> <flags>
   echo "== training of tokenizers, $1"
@@ -87,8 +90,9 @@ check_comm sanitized "-fsanitize=address,undefined -fno-sanitize-recover=undefin
 echo 'int main() {}' > "$objects/empty.cpp"
 # Some kernels lay out memory in a way that older thread sanitizers do not start in.
 if $CXX -fsanitize=thread "$objects/empty.cpp" -o "$objects/empty" 2>/dev/null && "$objects/empty" 2>/dev/null; then
+  check_tokenizer threads "-fsanitize=thread"
   check_comm threads "-fsanitize=thread"
   check_train threads "-fsanitize=thread"
 else
-  echo "== message layer and training: not run under the thread sanitizer, which does not start here"
+  echo "== tokenizer, message layer and training: not run under the thread sanitizer, which does not start here"
 fi

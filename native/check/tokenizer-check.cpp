@@ -1,5 +1,6 @@
 // Checks native/tokenizer/ under the sanitizers: ids against the plainest merging there is, on random texts that end where
-// their memory does but for what the contract asks for; pieces that cover each text; megabytes of one letter.
+// their memory does but for what the contract asks for; pieces that cover each text; megabytes of one letter; threads on
+// the same tables, which end in any order.
 //
 // Does not: know the expressions that scanners stand for; src/tokenizer/native-encoder.test.ts compares those.
 #include <stdio.h>
@@ -7,6 +8,7 @@
 #include <string.h>
 
 #include <map>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -151,6 +153,32 @@ int main() {
     units16.resize(units16.size() + 64);
     if (belay_tokenizer_encode(tokenizer, units16.data(), 1 << 20, BELAY_SCAN_APERTUS) <= 0) fail("a long word");
   }
+
+  std::vector<uint16_t> shared = text(20000);
+  int64_t expected = belay_tokenizer_encode(tokenizer, shared.data(), 20000, BELAY_SCAN_APERTUS);
+  std::vector<int32_t> ids(belay_tokenizer_ids(tokenizer), belay_tokenizer_ids(tokenizer) + expected);
+  int64_t tables = belay_tokenizer_tables(tokenizer);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; i++) {
+    BelayTokenizer *other = belay_tokenizer_open_on(tables);
+    threads.emplace_back([&, other] {
+      BelayTokenizer *own = belay_tokenizer_open_on(tables);
+      for (BelayTokenizer *one : {other, own}) {
+        for (int again = 0; again < 3; again++) {
+          if (belay_tokenizer_encode(one, shared.data(), 20000, BELAY_SCAN_APERTUS) != expected ||
+              memcmp(belay_tokenizer_ids(one), ids.data(), expected * sizeof(int32_t)) != 0)
+            fail("ids on shared tables");
+        }
+        belay_tokenizer_close(one);
+      }
+    });
+  }
+  // They hold the tables; what is opened meanwhile has others.
+  BelayTokenizer *another = belay_tokenizer_open(&model);
+  if (belay_tokenizer_tables(another) == tables) fail("tables of their own");
+  belay_tokenizer_close(another);
+  for (std::thread &thread : threads) thread.join();
   belay_tokenizer_close(tokenizer);
+  if (belay_tokenizer_open_on(tables) != nullptr) fail("tables go with the last tokenizer on them");
   printf("tokenizer: %lld pieces as by plain merging\n", static_cast<long long>(pieces));
 }
