@@ -113,8 +113,15 @@ export function schedulerContract(
       if (!scheduler.lacks.has('update')) {
         await wait(1500);
         assert.equal((await one(scheduler, second))?.state, 'pending', 'it is held');
+        const changed = Date.now() / 1000;
+        await scheduler.update(second, { beginSeconds: 3 });
         await scheduler.update(second, { held: false });
-        assert.equal((await until(scheduler, second, 'ended')).outcome, 'completed');
+        const { outcome, began } = await until(scheduler, second, 'ended');
+        assert.equal(outcome, 'completed');
+        assert.ok(
+          (began as number) >= Math.floor(changed) + 2,
+          `began ${(began as number) - changed} s after the change`,
+        );
       }
       await until(scheduler, third, 'ended');
       const order = scheduler.lacks.has('update') ? 'first\nthird\n' : 'first\nsecond\nthird\n';

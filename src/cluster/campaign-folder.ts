@@ -50,11 +50,18 @@ export interface LinkBeginFile {
 /** What becomes of the chain after a link. */
 export type Next = 'successor' | 'stop';
 
+/** That a link left so that its successor would train on more nodes. */
+export interface Growth {
+  readonly from: number;
+  readonly to: number;
+}
+
 export interface LinkEndFile {
   readonly time: number;
   readonly why: string;
   readonly verdict?: Verdict;
   readonly next: Next;
+  readonly growth?: Growth;
   /** The link that wrote it, where this one could not. */
   readonly by?: string;
 }

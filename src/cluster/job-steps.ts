@@ -16,6 +16,8 @@ export interface StepRequest {
 }
 
 export interface Running {
+  /** Sends all its tasks the signal at which they save and leave. */
+  pause(signal: string): void;
   readonly ended: Promise<{ readonly exit: number | null; readonly signal: string | null }>;
   /** Ends it and all its tasks, without a chance to save. */
   kill(): Promise<void>;
@@ -54,6 +56,10 @@ export function slurmSteps(): Steps {
       const { child, ended } = start(srun, log, env);
       return {
         ended,
+        pause(signal) {
+          // srun hands it to its tasks.
+          child.kill(`SIG${signal}` as NodeJS.Signals);
+        },
         async kill() {
           // It ends the tasks that it reaches, and waits for those of a node that is gone. `scancel --signal=KILL` would end the
           // whole job, this process with it.
@@ -91,6 +97,9 @@ export function localSteps(): Steps {
       const { child, ended } = start([...command.argv, ...ranks], log, env);
       return {
         ended,
+        pause(signal) {
+          child.kill(`SIG${signal}` as NodeJS.Signals);
+        },
         async kill() {
           child.kill('SIGKILL');
         },

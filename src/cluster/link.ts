@@ -22,6 +22,7 @@ import { attribute } from './attribution.ts';
 import {
   CampaignFolder,
   type CampaignFile,
+  type Growth,
   type LaunchEndFile,
   type LaunchFile,
   type LinkBeginFile,
@@ -32,6 +33,7 @@ import {
 import { linkRequest } from './campaign-script.ts';
 import { linkShape } from './campaign-spec.ts';
 import type { Engine, StepCommand, StepVerdict } from './engine.ts';
+import { idleFor, isWorthGrowing, mayGiveWayAtBeginning } from './growth.ts';
 import { readCampaignLinks, type Verdict } from './history-files.ts';
 import type { Running, Steps } from './job-steps.ts';
 import { decide, type Failure } from './restart-policy.ts';
@@ -45,6 +47,8 @@ export interface LinkWatcher {
   tick(): Promise<void>;
   /** A hang that it found, for the verdict. */
   readonly hang?: { readonly node?: string; readonly line: string } | undefined;
+  /** Steps that this start of the training has computed, as far as it tells. */
+  readonly stepsTaken: number;
   end(): Promise<void>;
 }
 
@@ -84,6 +88,13 @@ const tickMs = 500;
 const lostPatienceMs = 3000;
 /** How much longer a node may take to answer that ranks have lost. */
 const suspectPatienceMs = 1500;
+/** How long nodes of a job that ended may take to become free, before its successor begins, or trains without them. */
+const freeingSeconds = 4;
+/** Why a node was left that may be well once it answers again. */
+const silentWhy = 'does not answer';
+const backCauses: ReadonlySet<string> = new Set([silentWhy, 'node-failure', 'lost-peer']);
+/** Between two questions whether there are idle nodes for a link that has too few. */
+const growthLookMs = 5000;
 /** How long the ranks may take to leave when they were told to. */
 const leavePatienceMs = 20_000;
 /** How long a signal may take that ends the job, once nothing is started in it any more. */
@@ -110,6 +121,12 @@ class Link {
   private readonly lost = new Map<string, string>();
   private successor: string | undefined;
   private ends: number | undefined;
+  /** Set once the training was told to leave, to start on more nodes: here, with nodes that are back, or in a successor. */
+  private growing: (Growth & { readonly back: readonly string[] | undefined }) | undefined;
+  /** A later link is at work. */
+  private isSuperseded = false;
+  /** Starts of this link on nodes that were back. */
+  private regrown = 0;
 
   constructor(options: LinkOptions) {
     this.options = options;
@@ -157,6 +174,8 @@ class Link {
       const decision = decide(past, options.campaign.spec.restart);
       if (!decision.restart) return await this.giveUp(decision.why, last.verdict);
     }
+    const more = await this.moreAtBeginning(nodes);
+    if (more) return await this.giveWay(more);
     const usable = await this.vetted(nodes);
     for (let index = 0; ; index++) {
       const answer = await this.launch(
@@ -408,10 +427,12 @@ class Link {
       const gone = [...this.lost].map(([node, why]) => `${node} (${why})`).join(', ');
       const why = `${usable.length} nodes are left of at least ${spec.nodes.min}${gone === '' ? '' : `: without ${gone}`}`;
       const [node] = this.lost.keys();
-      return await this.end('successor', why, {
-        ...{ domain: 'infrastructure', cause: 'too-few-nodes' },
+      const verdict = {
+        domain: 'infrastructure',
+        cause: 'too-few-nodes',
         ...(node === undefined ? {} : { node }),
-      });
+      } as const;
+      return await this.end('successor', why, { verdict });
     }
     const nodes = usable.slice(0, count);
     const { tasksPerNode } = linkShape(spec, site);
@@ -437,10 +458,12 @@ class Link {
       env: { BELAY_STARTED_BY: `link ${this.name} step ${launch}` },
     });
     if (index === 0) void this.recordPast();
-    const superseded = await this.watchOver(running, watcher, join(place, 'log.txt'));
+    const training = { nodes: nodes.length, usable: usable.length, began, before: before.step, looked: 0 };
+    const superseded = await this.watchOver(running, watcher, join(place, 'log.txt'), training);
     await watcher?.end();
     const { exit, signal } = await running.ended;
-    if (superseded) return await this.end('successor', 'a later link has taken over', undefined, false);
+    this.isSuperseded = superseded;
+    if (superseded) return await this.end('successor', 'a later link has taken over');
     const verdict = engine.verdict({ exit, signal, before });
     return await this.afterLaunch(launch, verdict, { exit, signal, began, from: before.step, nodes, all, watcher });
   }
@@ -458,13 +481,124 @@ class Link {
     }
   }
 
+  /** Nodes that are idle for this campaign; none where the scheduler cannot be asked. */
+  private async idleNodes(own: readonly string[]): Promise<string[]> {
+    const { campaign, site, scheduler } = this.options;
+    try {
+      const request = linkRequest(campaign, site, this.folder);
+      return idleFor(request, await scheduler.nodes()).filter((node) => !own.includes(node));
+    } catch (error) {
+      this.event('scheduler-away', { why: errorText(error) });
+      return [];
+    }
+  }
+
+  /** Nodes that so many nodes let it train on. */
+  private trainable(count: number): number {
+    const { min, max } = this.options.campaign.spec.nodes;
+    return this.options.engine.nodeCounts(Math.min(count, max)).find((each) => each >= min) ?? 0;
+  }
+
+  /** Nodes of this job that did not answer for a while, and do now: a cable mended, or a boot quicker than Slurm's patience. */
+  private async nodesBack(): Promise<string[]> {
+    const silent = [...this.lost].filter(([, why]) => backCauses.has(why)).map(([node]) => node);
+    if (silent.length === 0) return [];
+    const own = (await this.tellJob())?.nodes ?? [];
+    const asked = silent
+      .filter((node) => own.includes(node))
+      .map(async (node) => ((await this.options.steps.answers(node)) ? [node] : []));
+    return (await Promise.all(asked)).flat();
+  }
+
+  /** Links in a row before this one that left for more nodes, and did not get them. */
+  private givenWayInVain(): number {
+    const { folder } = this;
+    const links = folder.links();
+    let count = 0;
+    for (let i = links.indexOf(this.name) - 1; i >= 0; i--) {
+      const growth = folder.record<LinkEndFile>(links[i] as string, 'end.json')?.growth;
+      const next = folder.record<LinkBeginFile>(links[i + 1] as string, 'begin.json');
+      if (!growth || (next && this.trainable(next.nodes.length) >= growth.to)) break;
+      count++;
+    }
+    return count;
+  }
+
+  /** Whether a successor would have more nodes than this link, which has not started anything yet. */
+  private async moreAtBeginning(nodes: readonly string[]): Promise<Growth | undefined> {
+    const has = this.trainable(nodes.length);
+    const { folder } = this;
+    if (this.successor === undefined || has >= this.options.campaign.spec.nodes.max) return undefined;
+    if (!mayGiveWayAtBeginning(this.givenWayInVain())) return undefined;
+    // Slurm may have started this job while nodes of the one before were still being tidied up.
+    const previous = folder.links()[folder.links().indexOf(this.name) - 1] ?? '';
+    const before = folder.record<LinkBeginFile>(previous, 'begin.json')?.nodes ?? [];
+    const deadline = Date.now() + 1000 * freeingSeconds;
+    for (;;) {
+      const to = this.trainable(nodes.length + (await this.idleNodes(nodes)).length);
+      if (to >= this.options.campaign.spec.nodes.max || Date.now() >= deadline || !(await this.areFreed(before, nodes)))
+        return to > has ? { from: has, to } : undefined;
+      await wait(tickMs);
+    }
+  }
+
+  /** Whether nodes of the link before, that this one has not, are being tidied up. */
+  private async areFreed(before: readonly string[], own: readonly string[]): Promise<boolean> {
+    try {
+      const known = await this.options.scheduler.nodes();
+      return known.some(({ name, raw }) => before.includes(name) && !own.includes(name) && /COMP/i.test(raw));
+    } catch {
+      return false;
+    }
+  }
+
+  private async giveWay(growth: Growth): Promise<LinkEndFile> {
+    return await this.end('successor', `the next link can have ${growth.to} nodes`, { growth });
+  }
+
+  /** Whether the training should leave now for a successor with more nodes. */
+  private async moreWhileTraining(training: Training, taken: number): Promise<Link['growing']> {
+    const { campaign, engine } = this.options;
+    const { nodes, usable, began, before } = training;
+    const time = now();
+    training.startSeconds ??= taken > 0 ? time - began : undefined;
+    if (this.successor === undefined || training.startSeconds === undefined) return undefined;
+    if (nodes >= campaign.spec.nodes.max || time - training.looked < growthLookMs / 1000) return undefined;
+    training.looked = time;
+    const { total } = engine.progress();
+    const trainedSeconds = time - began;
+    const untilDone =
+      total === null
+        ? Number.POSITIVE_INFINITY
+        : ((total - before - taken) / taken) * (trainedSeconds - training.startSeconds);
+    const facts = {
+      ...{ nodes, startSeconds: training.startSeconds, trainedSeconds, before: this.givenWayInVain() + this.regrown },
+      leftSeconds: Math.min(untilDone, (this.ends ?? Number.POSITIVE_INFINITY) - time),
+    };
+    // Asked only where all nodes would be worth it.
+    if (!isWorthGrowing({ ...facts, possible: this.trainable(campaign.spec.nodes.max) })) return undefined;
+    const back = await this.nodesBack();
+    const here = this.trainable(usable + back.length);
+    const to = this.trainable(usable + back.length + (await this.idleNodes(back)).length);
+    if (!isWorthGrowing({ ...facts, possible: to })) return undefined;
+    return { from: nodes, to, back: to > here ? undefined : back };
+  }
+
   /** Waits for the training, answers requests. True where a later link has begun, and this one must leave. */
-  private async watchOver(running: Running, watcher: LinkWatcher | undefined, logPath: string): Promise<boolean> {
+  private async watchOver(
+    running: Running,
+    watcher: LinkWatcher | undefined,
+    logPath: string,
+    training: Training,
+  ): Promise<boolean> {
     const { engine, signal } = this.options;
     const { folder } = this;
     let killAt = Number.POSITIVE_INFINITY;
     let isOver = false;
     let superseded = false;
+    let isStopping = false;
+    let looking: Promise<unknown> | undefined;
+    let found = this.growing;
     void running.ended.then(() => (isOver = true));
     const log = new Follower(logPath);
     while (!isOver) {
@@ -478,7 +612,23 @@ class Link {
       if (folder.isRequested('stop') && killAt === Number.POSITIVE_INFINITY) {
         engine.ask('stop');
         folder.answered('stop');
+        isStopping = true;
         this.event('asked', { what: 'stop' });
+      }
+      if (!this.growing && !isStopping && killAt === Number.POSITIVE_INFINITY) {
+        // Where nothing tells of steps, a new checkpoint does.
+        const taken = watcher?.stepsTaken || Math.max(0, engine.progress().step - training.before);
+        // Beside the watching: a scheduler that is away takes its time.
+        looking ??= this.moreWhileTraining(training, taken)
+          .then((growth) => (found = growth))
+          .catch((error: unknown) => this.event('growth-failed', { why: errorText(error) }))
+          .finally(() => (looking = undefined));
+        if (found) {
+          this.growing = found;
+          const { from, to, back } = found;
+          this.event('grow', { from, to, ...(back ? { back: [...back] } : {}) });
+          running.pause(this.options.site.slurm.warningSignal);
+        }
       }
       const newer = folder
         .links()
@@ -543,7 +693,7 @@ class Link {
       // The engine knows its own exit codes better than any log tells; what it says of its numbers and of the machine stays.
       if (outcome === 'mistake' && !ownCauses.includes(verdict.cause))
         verdict = { ...verdict, domain: 'workload', cause: 'mistake' };
-      if (!isEnding) for (const node of silent) this.lost.set(node, 'does not answer');
+      if (!isEnding) for (const node of silent) this.lost.set(node, silentWhy);
       if (verdict.domain === 'infrastructure' && verdict.node !== undefined && nodes.includes(verdict.node)) {
         this.lost.set(verdict.node, verdict.cause);
       }
@@ -574,16 +724,16 @@ class Link {
       case 'next-phase':
         return undefined;
       case 'paused':
-        return await this.end('successor', why);
+        return await this.afterPause(why);
       default: {
         if (options.signal?.aborted && this.isCancelled) {
-          return await this.end('stop', this.folder.stopped()?.why ?? 'cancelled', verdict);
+          return await this.end('stop', this.folder.stopped()?.why ?? 'cancelled', { verdict });
         }
         const decision = decide(this.failures(), campaign.spec.restart);
         if (!decision.restart) return await this.giveUp(decision.why, verdict);
-        if (options.signal?.aborted) return await this.end('successor', 'the job is being ended', verdict);
+        if (options.signal?.aborted) return await this.end('successor', 'the job is being ended', { verdict });
         if (this.ends !== undefined && this.ends - now() < linkShape(campaign.spec, options.site).warningSeconds) {
-          return await this.end('successor', `${why}; too little time is left to start again`, verdict);
+          return await this.end('successor', `${why}; too little time is left to start again`, { verdict });
         }
         return undefined;
       }
@@ -598,6 +748,20 @@ class Link {
   /** Whether a user ended the whole campaign. */
   private get isCancelled(): boolean {
     return this.folder.stopped()?.by === 'user';
+  }
+
+  /** Starts again on nodes that are back, or leaves the rest to the successor. */
+  private async afterPause(why: string): Promise<LinkEndFile | undefined> {
+    const { growing, options } = this;
+    if (!growing) return await this.end('successor', why);
+    const { from, to, back } = growing;
+    if (!back) return await this.giveWay({ from, to });
+    const left = (this.ends ?? Number.POSITIVE_INFINITY) - now();
+    if (left <= linkShape(options.campaign.spec, options.site).warningSeconds) return await this.end('successor', why);
+    for (const node of back) this.lost.delete(node);
+    this.growing = undefined;
+    this.regrown++;
+    return undefined;
   }
 
   /** Nodes that do not start a process within seconds. Those that ranks have lost get little more time than the others take. */
@@ -633,16 +797,38 @@ class Link {
   private async giveUp(why: string, verdict: Verdict | undefined): Promise<LinkEndFile> {
     this.folder.stop({ time: now(), why, by: 'policy', link: this.name });
     this.options.log.line(`link ${this.name}: the chain stops: ${why}`);
-    return await this.end('stop', why, verdict);
+    return await this.end('stop', why, { verdict });
   }
 
-  private async end(next: Next, why: string, verdict?: Verdict, cancels = true): Promise<LinkEndFile> {
-    if (next === 'stop' && cancels) await this.cancelSuccessors();
-    const end: LinkEndFile = { time: now(), why, next, ...(verdict ? { verdict } : {}) };
+  private async end(
+    next: Next,
+    why: string,
+    more: { readonly verdict?: Verdict | undefined; readonly growth?: Growth } = {},
+  ): Promise<LinkEndFile> {
+    const { verdict, growth } = more;
+    if (next === 'stop') await this.cancelSuccessors();
+    else if (!this.isSuperseded) await this.delaySuccessor();
+    const end: LinkEndFile = {
+      ...{ time: now(), why, next },
+      ...(verdict ? { verdict } : {}),
+      ...(growth ? { growth } : {}),
+    };
     // Who took over may have written it.
     if (!existsSync(this.folder.link(this.name, 'end.json'))) this.folder.write(this.name, 'end.json', end);
     this.options.log.line(`link ${this.name}: ${why}`);
     return end;
+  }
+
+  /** Slurm starts a job once it has the fewest nodes; those of this one become free one after the other. */
+  private async delaySuccessor(): Promise<void> {
+    const { campaign, scheduler } = this.options;
+    const { min, max } = linkRequest(campaign, this.options.site, this.folder).nodes;
+    if (this.successor === undefined || min === max || scheduler.lacks.has('update')) return;
+    try {
+      await scheduler.update(this.successor, { beginSeconds: freeingSeconds });
+    } catch (error) {
+      this.event('not-delayed', { why: errorText(error) });
+    }
   }
 
   /** A successor that cannot be taken back finds that the chain stands, and leaves. */
@@ -659,6 +845,21 @@ class Link {
   private event(event: string, fields: Readonly<Record<string, Json>> = {}): void {
     appendEvent(this.folder.link(this.name, 'events.jsonl'), event, fields);
   }
+}
+
+/** A start of the training, for the question whether more nodes are worth another one. */
+interface Training {
+  readonly nodes: number;
+  /** Nodes that it could have been started on. */
+  readonly usable: number;
+  /** Unix seconds. */
+  readonly began: number;
+  /** Steps in the newest checkpoint before it. */
+  readonly before: number;
+  /** Until its first step was seen. */
+  startSeconds?: number | undefined;
+  /** When idle nodes were asked for last. */
+  looked: number;
 }
 
 /** What a file says since the last look. */

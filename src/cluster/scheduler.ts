@@ -130,12 +130,14 @@ export interface HistoryFilter {
   readonly since?: number;
 }
 
-/** What can be changed about a job: nodes and exclusions of a pending one, time and hold. */
+/** What can be changed about a job: nodes, exclusions, hold and beginning of a pending one, and time. */
 export interface JobChanges {
   readonly nodes?: { readonly min: number; readonly max: number };
   readonly timeSeconds?: number;
   readonly exclude?: readonly string[];
   readonly held?: boolean;
+  /** The job begins no earlier than so many seconds from now. */
+  readonly beginSeconds?: number;
 }
 
 /** One scheduler through one transport. Every call ends within seconds: with an answer or with a SchedulerError. */

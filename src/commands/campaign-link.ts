@@ -111,6 +111,9 @@ EXAMPLE
                 hang = state === 'firing' ? { line: text, ...(node === undefined ? {} : { node }) } : undefined;
             }
           },
+          get stepsTaken() {
+            return watcher.stepsTaken;
+          },
           get hang() {
             return hang;
           },

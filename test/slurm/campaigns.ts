@@ -144,11 +144,22 @@ export class Campaign {
 
   /** Nodes that were disturbed take a while to come back; with fewer than it may have a campaign would begin at once. */
   async untilIdle(count: number): Promise<void> {
-    const idle = async (): Promise<number> =>
-      (await this.cluster.run('sinfo', '-h', '-N', '-n', 'n[1-4]', '-t', 'idle', '-o', '%N'))
-        .split('\n')
-        .filter((name) => name !== '').length;
-    await this.until(`${count} idle nodes`, async () => (await idle()) >= count, 90);
+    // The word alone: IDLE+COMPLETING is not free yet, IDLE* is silent.
+    let states = '';
+    const isEnough = async (): Promise<boolean> => {
+      const lines = (await this.cluster.run('scontrol', 'show', 'node', 'n[1-4]', '-o')).split('\n');
+      const words = lines.map((line) => / State=(\S+)/.exec(line)?.[1] ?? '');
+      states = words.join(', ');
+      // Slurm drains a node whose tasks it could not kill in time, such as a frozen one; an administrator puts it back.
+      for (const [i, word] of words.entries()) {
+        if (/^IDLE\+DRAIN$/.test(word))
+          await this.cluster.run('scontrol', 'update', `NodeName=n${i + 1}`, 'State=RESUME');
+      }
+      return words.filter((word) => word === 'IDLE').length >= count;
+    };
+    await this.until(`${count} idle nodes`, isEnough, 90).catch(async (error: unknown) => {
+      throw new Error(`${states}\n${await this.cluster.run('squeue')}\n${String(error)}`);
+    });
   }
 
   get steps(): number {

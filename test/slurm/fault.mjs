@@ -1,13 +1,14 @@
 // Loaded into every process of a campaign by NODE_OPTIONS: breaks the rank $FAULT_RANK when it has computed the step
 // $FAULT_STEP, in the way $FAULT says, as often as it comes there (or once, where $FAULT_ONCE names a file).
 //
-// With SLOW_MS every step of every rank 0 takes so much longer, so that there is time to disturb it.
+// With SLOW_MS every step of every rank 0 takes so much longer, so that there is time to disturb it; where SLOW_UNTIL names a
+// file, until it is there.
 //
 // Does not: anything where neither is set.
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 
-const { FAULT, FAULT_STEP, FAULT_ONCE, SLOW_MS } = process.env;
+const { FAULT, FAULT_STEP, FAULT_ONCE, SLOW_MS, SLOW_UNTIL } = process.env;
 let slow = Number(SLOW_MS);
 const sleeper = new Int32Array(new SharedArrayBuffer(4));
 const write = fs.writeSync;
@@ -47,10 +48,12 @@ const faults = {
   },
 };
 
+const isSlow = () => SLOW_MS && !(SLOW_UNTIL && fs.existsSync(SLOW_UNTIL));
+
 if (FAULT || SLOW_MS) {
   fs.writeSync = (file, data, ...rest) => {
     if (FAULT && isTime(data)) faults[FAULT]();
-    if (SLOW_MS && String(data).startsWith('{"step":')) Atomics.wait(sleeper, 0, 0, slow);
+    if (isSlow() && String(data).startsWith('{"step":')) Atomics.wait(sleeper, 0, 0, slow);
     return write(file, data, ...rest);
   };
   syncBuiltinESMExports();

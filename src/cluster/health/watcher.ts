@@ -374,6 +374,11 @@ export class Watcher {
     return life ? this.clock() - life.seen : 0;
   }
 
+  /** Steps that the ranks that live have computed since their attempt began. */
+  get stepsTaken(): number {
+    return Math.max(0, ...[...this.lives.values()].filter(({ isAlive }) => isAlive).map(({ beat }) => beat.steps));
+  }
+
   private get step(): number {
     return Math.max(0, ...[...this.lives.values()].filter(({ isAlive }) => isAlive).map(({ beat }) => beat.step));
   }

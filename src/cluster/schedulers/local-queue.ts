@@ -34,6 +34,8 @@ export interface QueuedRequest {
   readonly directory: string;
   readonly comment?: string;
   readonly held: boolean;
+  /** Unix seconds before which it does not begin. */
+  readonly notBefore?: number;
 }
 
 export interface JobBegin {
@@ -170,7 +172,9 @@ export class LocalQueue {
 
   change(id: number, changes: JobChanges): void {
     const path = this.path(id, 'changes.json');
-    writeJsonAtomic(path, { ...this.#read<JobChanges>(path), ...changes });
+    const { beginSeconds, ...rest } = changes;
+    const notBefore = beginSeconds === undefined ? {} : { notBefore: Date.now() / 1000 + beginSeconds };
+    writeJsonAtomic(path, { ...this.#read<JobChanges>(path), ...rest, ...notBefore });
   }
 
   cancel(id: number): void {
@@ -215,6 +219,7 @@ export class LocalQueue {
 /** Why a job cannot begin yet, in Slurm's words; undefined where nothing but nodes may be missing. */
 export function waitsFor(job: QueuedJob, all: readonly QueuedJob[]): string | undefined {
   if (job.request.held) return 'JobHeldUser';
+  if ((job.request.notBefore ?? 0) > Date.now() / 1000) return 'BeginTime';
   for (const part of job.request.dependency.split(',').filter((text) => text !== '')) {
     if (part === 'singleton') {
       const isBefore = (other: QueuedJob): boolean =>

@@ -130,7 +130,8 @@ export function localScheduler({ folder, slots = 1 }: LocalOptions): Scheduler {
 
     async update(id: string, changes: JobChanges): Promise<void> {
       const { begin, end } = jobOf(id);
-      const isLate = end !== undefined || (begin && (changes.nodes || changes.exclude || changes.held));
+      const isLate =
+        end !== undefined || (begin && (changes.nodes || changes.exclude || changes.held || changes.beginSeconds));
       if (isLate) throw new SchedulerError('refused', `job ${id} ${end ? 'has ended' : 'runs'}`);
       queue.change(Number(id), changes);
     },

@@ -187,13 +187,14 @@ export function slurmCli(options: SlurmCliOptions = {}): SlurmCli {
       await tell(['scancel', `--signal=${name}`, step === undefined ? id : `${id}.${step}`]);
     },
 
-    async update(id: string, { nodes, timeSeconds, exclude, held }: JobChanges): Promise<void> {
+    async update(id: string, { nodes, timeSeconds, exclude, held, beginSeconds }: JobChanges): Promise<void> {
       checkJobId(id);
       const changes = [
         // A single number would change the lower bound alone.
         ...(nodes ? [`NumNodes=${nodes.min}-${nodes.max}`] : []),
         ...(timeSeconds === undefined ? [] : [`TimeLimit=${slurmTime(timeSeconds)}`]),
         ...(exclude ? [`ExcNodeList=${exclude.join(',')}`] : []),
+        ...(beginSeconds === undefined ? [] : [`StartTime=now+${Math.ceil(beginSeconds)}`]),
       ];
       if (changes.length > 0) await tell(['scontrol', 'update', `JobId=${id}`, ...changes]);
       if (held !== undefined) await tell(['scontrol', held ? 'hold' : 'release', id]);

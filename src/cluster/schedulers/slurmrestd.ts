@@ -145,13 +145,14 @@ export function slurmrestd(options: SlurmrestdOptions): Scheduler {
       throw unsupported(name, 'signal', 'its signals hit the batch script too; use scancel --signal');
     },
 
-    async update(id: string, { nodes, timeSeconds, exclude, held }: JobChanges): Promise<void> {
+    async update(id: string, { nodes, timeSeconds, exclude, held, beginSeconds }: JobChanges): Promise<void> {
       checkJobId(id);
       await ask('POST', `job/${id}`, String, {
         ...(nodes ? { nodes: `${nodes.min}-${nodes.max}` } : {}),
         ...(timeSeconds === undefined ? {} : { time_limit: Math.ceil(timeSeconds / 60) }),
         ...(exclude ? { exclude_nodes: exclude.join(',') } : {}),
         ...(held === undefined ? {} : { hold: held }),
+        ...(beginSeconds === undefined ? {} : { begin_time: `now+${Math.ceil(beginSeconds)}` }),
       });
     },
 
