@@ -143,7 +143,8 @@ export type { Engine as CampaignEngine, StepCommand, StepEnd, StepPlace, StepVer
 export { engineOf, type EngineSpec } from './cluster/engines.ts';
 export { type History, historyOf } from './cluster/history.ts';
 export { readCampaignFiles } from './cluster/history-files.ts';
-export { type LinkOptions, runLink } from './cluster/link.ts';
+export { runLink } from './cluster/link.ts';
+export type { LinkOptions } from './cluster/link-context.ts';
 export type { MegatronPhasePlan, MegatronPlan } from './cluster/megatron-launch.ts';
 export { absoluteSettings, type MegatronSettings, megatronSettingsSchema } from './cluster/megatron-settings.ts';
 export {
