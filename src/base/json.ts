@@ -19,8 +19,8 @@ export function canonicalJson(value: unknown): string {
   return JSON.stringify(value);
 }
 
-/** Parses a JSON file; a missing or broken file is a UserError that names it. */
-export function readJson(path: string, what = 'file'): unknown {
+/** Parses a JSON file; a missing or broken file is a UserError that names it. `parse`: as JSON.parse, where that is not enough. */
+export function readJson(path: string, what = 'file', parse: (text: string) => unknown = JSON.parse): unknown {
   let text: string;
   try {
     text = readFileSync(path, 'utf8');
@@ -28,7 +28,7 @@ export function readJson(path: string, what = 'file'): unknown {
     throw new UserError(`cannot read the ${what} ${path}`, { found: errorText(cause), cause });
   }
   try {
-    return JSON.parse(text);
+    return parse(text);
   } catch (cause) {
     throw new UserError(`the ${what} ${path} is not valid JSON`, { found: errorText(cause), cause });
   }

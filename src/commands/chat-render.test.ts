@@ -13,7 +13,7 @@ import { UserError } from '../base/errors.ts';
 import { packageRoot } from '../base/version.ts';
 import { Tokenizer } from '../tokenizer/bpe.ts';
 import { encodeChat, type Message } from '../tokenizer/chat-format.ts';
-import { messagesFrom, toolsFrom } from '../tokenizer/chat-messages.ts';
+import { conversationFrom, toolsFrom } from '../tokenizer/chat-messages.ts';
 import { chatTemplate } from '../tokenizer/chat-template.ts';
 import { renderConversation } from './chat-render.ts';
 
@@ -56,7 +56,7 @@ function argumentsOf({ messages, tools, enable_thinking, add_generation_prompt }
 test('every published rendering', () => {
   for (const one of golden.conversations) {
     const { text } = renderConversation({
-      messages: messagesFrom(one.messages, one.name),
+      messages: conversationFrom(one.messages, one.name).messages,
       tools: one.tools && toolsFrom(one.tools, one.name),
       thinking: one.enable_thinking,
       date: golden.current_date,
@@ -110,17 +110,23 @@ test('wrong shapes are named with their place', () => {
     [[{ content: 'x' }], /role/],
     [[{ role: 'user' }], /content/],
     [[{ role: 'user', content: 3 }], /content/],
-    [[{ role: 'user', content: [{ type: 'text', text: 'x' }] }], /content/],
+    [
+      [{ role: 'user', content: [{ type: 'text', text: 'x' }] }],
+      /content: a list; allowed: a string or \{"parts": \[\{"type": "text", "text"\}\]\}/,
+    ],
+    [[{ role: 'user', content: { parts: [{ type: 'image' }] } }], /content\.parts\.0\.type/],
+    [[{ role: 'user', content: { text: 'x' } }], /an object with text; allowed/],
     [[{ role: 'system', content: null }], /content/],
     [[{ role: 'assistant', content: { blocks: [{ type: 'response' }] } }], /content/],
     [[{ role: 'assistant', content: null, tool_calls: [{ function: { name: 'f' } }] }], /tool_calls/],
     [[{ role: 'developer', content: null }], /content/],
   ];
   for (const [value, place] of wrong) {
-    if (Array.isArray(value) && value.length === 0) assert.deepEqual(messagesFrom(value, 'empty'), []);
+    if (Array.isArray(value) && value.length === 0)
+      assert.deepEqual(conversationFrom(value, 'empty'), { messages: [] });
     else
       assert.throws(
-        () => messagesFrom(value, 'file'),
+        () => conversationFrom(value, 'file'),
         (error) => error instanceof UserError && place.test(error.found ?? ''),
       );
   }
@@ -129,6 +135,66 @@ test('wrong shapes are named with their place', () => {
   assert.throws(
     () => renderConversation({ messages: [{ role: 'user', content: 'x' }], sft: true, thinking: true }),
     /developer/,
+  );
+});
+
+test('tools stand beside the messages or in a file of their own, not in both; the training format has another place', async () => {
+  const messages = [{ role: 'user', content: 'x' }];
+  const tools =
+    '[{"name": "f", "description": "d", "parameters": {"properties": {"t": {"type": "number", "default": 1.0}}}}]';
+  const both = write(`{"messages": ${JSON.stringify(messages)}, "tools": ${tools}}`);
+  const beside = await runCli(['chat', 'render', '--messages', both, '--date', '2026-11-23']);
+  assert.match(beside.stdout, /type f = \(_: \{\nt\?: number, \/\/ default: 1\.0\n\}\) => any;/);
+  const own = await runCli([
+    'chat',
+    'render',
+    '--messages',
+    write(messages),
+    '--tools',
+    write(tools),
+    '--date',
+    '2026-11-23',
+  ]);
+  assert.equal(own.stdout, beside.stdout);
+  for (const [more, said] of [
+    [['--tools', write(tools)], /--tools names others/],
+    [['--sft'], /developer/],
+  ] as const) {
+    const refused = await runCli(['chat', 'render', '--messages', both, ...more]);
+    assert.equal(refused.code, 2);
+    assert.match(refused.stderr, said);
+  }
+  const developer = write([{ role: 'developer', content: 'use the tools' }, ...messages]);
+  const dropped = await runCli(['chat', 'render', '--messages', developer, '--sft']);
+  assert.equal(dropped.code, 2);
+  assert.match(dropped.stderr, /a developer message is \{"has_thinking", "formatted_tools"\}/);
+  assert.match(dropped.stderr, /use the tools/);
+});
+
+test('a token that was given another name is a control token where the template of the model writes it', async () => {
+  const renamed = join(dir, 'renamed');
+  const { code, stderr } = await runCli([
+    ...['tokenizer', 'rename', '--model', model, '--out', renamed],
+    ...['--token', '<SPECIAL_4>=[memory]', '--token', '<SPECIAL_5>=recall'],
+  ]);
+  assert.equal(code, 0, stderr);
+  const template = join(renamed, 'chat_template.jinja');
+  const own = `[memory]${'{{- messages[0].content -}}'}<|user_end|><|assistant_start|>`;
+  writeFileSync(template, own);
+  const said = 'x [memory] [mem<|user_end|>ory] recall';
+  const { ids, text } = renderConversation({ messages: [{ role: 'user', content: said }], model: renamed });
+  const tokenizer = Tokenizer.load(renamed);
+  assert.equal(text, `[memory]${said}<|user_end|><|assistant_start|>`);
+  assert.equal(tokenizer.decode(ids as number[]), text);
+  assert.deepEqual(
+    ids?.filter((id) => tokenizer.isSpecial(id)),
+    [4, 66, 67],
+  );
+  // Nothing tells this name from the word.
+  writeFileSync(template, `recall${own}`);
+  assert.throws(
+    () => renderConversation({ messages: [{ role: 'user', content: said }], model: renamed }),
+    (error) => error instanceof UserError && error.found === 'recall',
   );
 });
 

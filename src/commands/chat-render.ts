@@ -8,7 +8,8 @@ import { UserError } from '../base/errors.ts';
 import { readJson } from '../base/json.ts';
 import { Tokenizer } from '../tokenizer/bpe.ts';
 import { encodeConversation, type Message, renderChat, trainingText } from '../tokenizer/chat-format.ts';
-import { messagesFrom, toolsFrom } from '../tokenizer/chat-messages.ts';
+import { conversationFrom, toolsFrom } from '../tokenizer/chat-messages.ts';
+import { parsePythonJson } from '../tokenizer/python-numbers.ts';
 import { modelFolderAt, tokenizerOfModel } from './model-folder.ts';
 
 export interface RenderChatOptions {
@@ -39,7 +40,7 @@ export function renderConversation(options: RenderChatOptions): RenderedChat {
   const { messages, tools, thinking = false, date, generationPrompt = false, sft = false } = options;
   if (sft && (tools !== undefined || thinking)) {
     throw new UserError('the training format takes tools and thinking from a message', {
-      found: tools === undefined ? '--thinking with --sft' : '--tools with --sft',
+      found: tools === undefined ? '--thinking with --sft' : 'tools with --sft',
       next: 'begin with {"role": "developer", "content": {"has_thinking": true, "formatted_tools": "..."}}',
     });
   }
@@ -95,7 +96,12 @@ Example:
   },
   parameters: {
     flags: {
-      messages: { kind: 'parsed', parse: String, brief: 'JSON: messages, or {"messages"}', placeholder: 'FILE' },
+      messages: {
+        kind: 'parsed',
+        parse: String,
+        brief: 'JSON: messages, or {"messages", "tools"}',
+        placeholder: 'FILE',
+      },
       tools: { ...file, brief: 'JSON: tool definitions' },
       thinking: { kind: 'boolean', brief: 'say that deliberation is enabled', default: false },
       date: {
@@ -113,10 +119,14 @@ Example:
     },
   },
   func({ messages, tools, json, ...settings }) {
+    const conversation = conversationFrom(readJson(messages, 'conversation', parsePythonJson), messages);
+    if (tools !== undefined && conversation.tools) {
+      throw new UserError(`${messages} has tools, and --tools names others`, { next: 'leave one of them out' });
+    }
     const rendered = renderConversation({
       ...settings,
-      messages: messagesFrom(readJson(messages, 'conversation'), messages),
-      ...(tools === undefined ? {} : { tools: toolsFrom(readJson(tools, 'tool definitions'), tools) }),
+      ...conversation,
+      ...(tools === undefined ? {} : { tools: toolsFrom(readJson(tools, 'tool definitions', parsePythonJson), tools) }),
     });
     process.stdout.write(json ? `${JSON.stringify(rendered)}\n` : rendered.text);
   },

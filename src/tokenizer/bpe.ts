@@ -175,6 +175,11 @@ export class Tokenizer {
     return this.added.get(token)?.id ?? this.ids.get(token);
   }
 
+  /** The spellings of all control tokens. */
+  specials(): string[] {
+    return [...this.added.values()].flatMap(({ content, special }) => (special ? [content] : []));
+  }
+
   /** Whether a number is an id. */
   has(id: number): boolean {
     return Number.isInteger(id) && id >= 0 && id < this.vocabularySize;

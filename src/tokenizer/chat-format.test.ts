@@ -7,6 +7,7 @@ import { UserError } from '../base/errors.ts';
 import { silentLog } from '../base/progress.ts';
 import { packageRoot } from '../base/version.ts';
 import { Tokenizer } from './bpe.ts';
+import { parsePythonJson, pythonNumber, PythonNumber } from './python-numbers.ts';
 import { type Block, encodeChat, encodeConversation, type Message, renderChat, trainingText } from './chat-format.ts';
 import {
   ASSISTANT_END,
@@ -72,6 +73,42 @@ test('what the published template refuses is refused', () => {
       name,
     );
   }
+});
+
+test('values of tools are written as Python writes them', () => {
+  const { cases, date } = JSON.parse(readFileSync(join(packageRoot, 'test/golden/chat-values.json'), 'utf8')) as {
+    readonly date: string;
+    readonly cases: readonly { readonly tools: string; readonly rendered: string }[];
+  };
+  assert.ok(cases.length > 100);
+  for (const { tools: text, rendered } of cases) {
+    const tools = parsePythonJson(text) as unknown[];
+    const messages: Message[] = [{ role: 'user', content: 'x' }];
+    assert.equal(renderChat(messages, { date, tools }), rendered, text);
+    assert.equal(tokenizer.decode(encodeChat(tokenizer, messages, { date, tools })), rendered, text);
+  }
+});
+
+test('numbers of JSON keep what Python keeps, and nothing else is taken for one', () => {
+  const texts: [string, string][] = [
+    ['1.0', '1.0'],
+    ['-0', '0'],
+    ['-0.0', '-0.0'],
+    ['1e5', '100000.0'],
+    ['1E16', '1e+16'],
+    ['0.00012', '0.00012'],
+    ['0.00001', '1e-05'],
+    ['9007199254740993', '9007199254740993'],
+    ['12.50', '12.5'],
+    ['1e400', 'Infinity'],
+  ];
+  for (const [json, python] of texts) assert.equal(pythonNumber(json), python);
+  const plain = { a: [1, -2.5, '1.0', 'x 1.0"', true, null], '1.0': { b: 2 } };
+  assert.deepEqual(parsePythonJson(JSON.stringify(plain)), plain);
+  const tricky = ['\u{f0000}1', '\\', '"2.0', '\u{f0000}\u{f0000}3'];
+  const escaped = JSON.stringify(tricky).replaceAll('\u{f0000}', '\\udb80\\udc00');
+  assert.deepEqual(parsePythonJson(`[${escaped}, 1.0]`), [tricky, new PythonNumber('1.0')]);
+  assert.throws(() => parsePythonJson('{"a": 01}'), SyntaxError);
 });
 
 test('the training format is matched', () => {

@@ -1,16 +1,17 @@
 // Conversations as text and as ids: the inference format of Apertus, and its training format for fine-tuning.
 //
-// Ids are made from the rendering so that only what the template itself wrote becomes control tokens: every `<` of a
-// message or a tool is another character while the template runs, one that occurs nowhere in the conversation, and is
-// put back after the control tokens were found. So nobody can forge the end of a turn, not even in two parts that are
-// joined. (Another, not one more: a template may ask how long a text is.) Fine-tuning learns from what the assistant says, up to and including the token that ends the turn.
+// Ids are made from the rendering so that only what the template itself wrote becomes control tokens (chat-marks.ts): nobody
+// can forge the end of a turn, not even in two parts that are joined. Fine-tuning learns from what the assistant says, up to
+// and including the token that ends the turn.
 //
 // Does not: generate, or judge what is said.
 import { Template } from '@huggingface/jinja';
 import { UserError } from '../base/errors.ts';
 import { errorText } from '../base/json.ts';
 import type { Tokenizer } from './bpe.ts';
+import { ChatMarks, unusedCharacters } from './chat-marks.ts';
 import { chatTemplate } from './chat-template.ts';
+import { PythonNumber } from './python-numbers.ts';
 import { ASSISTANT_END, ASSISTANT_START, reservedContent, reservedTokens } from './special-tokens.ts';
 
 /** A step of a structured assistant turn. */
@@ -45,7 +46,10 @@ export type Message =
   | { readonly role: 'tool'; readonly content: string; readonly tool_call_id?: string };
 
 export interface ChatOptions {
-  /** Tool definitions (JSON schema), bare or as `{type: 'function', function}`. */
+  /**
+   * Tool definitions (JSON schema), bare or as `{type: 'function', function}`. Numbers are written as JavaScript writes
+   * them, unless they are of `parsePythonJson`.
+   */
   readonly tools?: readonly unknown[];
   readonly enableThinking?: boolean;
   /** End with `<|assistant_start|>`, for the model to go on. */
@@ -69,15 +73,17 @@ export function renderChat(messages: readonly Message[], options: ChatOptions = 
   }
   const date = options.date ?? new Date().toISOString().slice(0, 10);
   if (!isDate(date)) throw new UserError('the date of a conversation is none', { found: date, expected: 'YYYY-MM-DD' });
+  const [mark = ''] = options.tools ? unusedCharacters(JSON.stringify([messages, options.tools]) + source, 1) : [];
   try {
-    return template.render({
+    const text = template.render({
       messages,
       bos_token: '<s>',
-      ...(options.tools ? { tools: options.tools } : {}),
+      ...(options.tools ? { tools: asMarkedTexts(options.tools, mark) } : {}),
       enable_thinking: options.enableThinking ?? false,
       add_generation_prompt: options.addGenerationPrompt ?? false,
       format_date: (format: string) => formatDate(date, format),
     });
+    return mark === '' ? text : withoutMarks(text, mark);
   } catch (cause) {
     throw new UserError(`the conversation cannot be rendered: ${errorText(cause)}`, {
       expected:
@@ -85,6 +91,22 @@ export function renderChat(messages: readonly Message[], options: ChatOptions = 
       cause,
     });
   }
+}
+
+/**
+ * A deep copy with texts for numbers of Python, which the template engine does not know. The line end tells which of them
+ * were written as JSON, with quotes that are not theirs.
+ */
+function asMarkedTexts(value: unknown, mark: string): unknown {
+  if (value instanceof PythonNumber) return `${mark}\n${value.text}${mark}`;
+  if (Array.isArray(value)) return value.map((item: unknown) => asMarkedTexts(item, mark));
+  if (value === null || typeof value !== 'object') return value;
+  return Object.fromEntries(Object.entries(value).map(([key, field]) => [key, asMarkedTexts(field, mark)]));
+}
+
+function withoutMarks(text: string, mark: string): string {
+  const written = new RegExp(`"${mark}\\\\n([^${mark}]*)${mark}"|${mark}\n([^${mark}]*)${mark}`, 'g');
+  return text.replace(written, (_, json: string | undefined, bare: string | undefined) => json ?? bare ?? '');
 }
 
 function isDate(text: string): boolean {
@@ -100,20 +122,12 @@ function formatDate(date: string, format: string): string {
 
 /** The ids of a conversation in the inference format. */
 export function encodeChat(tokenizer: Tokenizer, messages: readonly Message[], options: ChatOptions = {}): number[] {
-  const marker = unusedCharacter(JSON.stringify([messages, options.tools ?? [], options.template ?? '']));
-  const rendered = renderChat(mark(messages, marker), {
+  const marks = new ChatMarks(tokenizer, [messages, options.tools ?? []], options.template ?? chatTemplate);
+  const rendered = renderChat(marks.mark(messages), {
     ...options,
-    ...(options.tools ? { tools: mark(options.tools, marker) } : {}),
+    ...(options.tools ? { tools: marks.mark(options.tools) } : {}),
   });
-  const ids: number[] = [];
-  let at = 0;
-  for (const match of rendered.matchAll(control)) {
-    append(ids, tokenizer.encodeOrdinary(rendered.slice(at, match.index).replaceAll(marker, '<')));
-    ids.push(idOf(tokenizer, match[0]));
-    at = match.index + match[0].length;
-  }
-  append(ids, tokenizer.encodeOrdinary(rendered.slice(at).replaceAll(marker, '<')));
-  return ids;
+  return encodeParts(tokenizer, marks.parts(rendered));
 }
 
 export interface ConversationOptions extends ChatOptions {
@@ -179,6 +193,9 @@ export function trainingParts(messages: readonly Message[], addGenerationPrompt 
   put(control('system_end'));
 
   const developer = rest[0]?.role === 'developer' ? rest[0].content : {};
+  if (typeof developer !== 'object') {
+    refuse('a developer message is {"has_thinking", "formatted_tools"}', JSON.stringify(developer).slice(0, 200));
+  }
   if (rest[0]?.role === 'developer') rest = rest.slice(1);
   const tools = developer.formatted_tools ? `\n${developer.formatted_tools}` : ' disabled';
   put(
@@ -259,15 +276,6 @@ function encodeParts(tokenizer: Tokenizer, parts: readonly Part[]): number[] {
   return ids;
 }
 
-/** The control tokens a template can write. All begin with `<`, on which the marking relies. */
-const control = new RegExp(
-  reservedTokens
-    .filter(({ special }) => special)
-    .map(({ content }) => content.replace(/[|/]/g, '\\$&'))
-    .join('|'),
-  'g',
-);
-
 function idOf(tokenizer: Tokenizer, content: string): number {
   const id = tokenizer.idOf(content);
   if (id === undefined || !tokenizer.isSpecial(id)) {
@@ -278,27 +286,6 @@ function idOf(tokenizer: Tokenizer, content: string): number {
     });
   }
   return id;
-}
-
-/** A character for private use that the conversation does not contain. */
-function unusedCharacter(text: string): string {
-  for (let code = 0xe000; code < 0xf900; code++) {
-    const char = String.fromCharCode(code);
-    if (!text.includes(char)) return char;
-  }
-  throw new UserError('the conversation uses every character for private use');
-}
-
-/** A deep copy with the marker for every `<` in a string or a key. */
-function mark<T>(value: T, marker: string): T {
-  if (typeof value === 'string') return value.replaceAll('<', marker) as T;
-  if (Array.isArray(value)) return value.map((item: unknown) => mark(item, marker)) as T;
-  if (value !== null && typeof value === 'object') {
-    return Object.fromEntries(
-      Object.entries(value).map(([key, field]) => [mark(key, marker), mark(field as unknown, marker)]),
-    ) as T;
-  }
-  return value;
 }
 
 function append(ids: number[], more: readonly number[]): void {

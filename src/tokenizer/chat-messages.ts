@@ -20,21 +20,51 @@ const block = z.discriminatedUnion('type', [
 ]);
 const toolCall = z.looseObject({ function: z.looseObject({ name: text, arguments: text }) });
 
+const parts = z.looseObject({ parts: z.array(z.looseObject({ type: z.literal('text'), text })) });
+
 const contents: Readonly<Record<string, z.ZodType>> = {
-  system: z.looseObject({ content: z.union([text, z.looseObject({ text })]) }),
-  user: z.looseObject({
-    content: z.union([text, z.looseObject({ parts: z.array(z.looseObject({ type: z.literal('text'), text })) })]),
-  }),
+  system: z.looseObject({ content: oneOf('a string or {"text"}', [text, z.looseObject({ text })]) }),
+  user: z.looseObject({ content: oneOf('a string or {"parts": [{"type": "text", "text"}]}', [text, parts]) }),
   assistant: z.looseObject({
-    content: z.union([text, z.null(), z.looseObject({ blocks: z.array(block) })]),
+    content: oneOf('a string, {"blocks": [...]}, or null beside tool_calls', [
+      text,
+      z.null(),
+      z.looseObject({ blocks: z.array(block) }),
+    ]),
     tool_calls: z.array(toolCall).optional(),
   }),
-  tool: z.looseObject({ content: text }),
-  // Of the training format.
+  tool: z.looseObject({ content: oneOf('a string', [text]) }),
+  // Of the training format, which wants an object; the inference format has no such role, and says so.
   developer: z.looseObject({
-    content: z.union([text, z.looseObject({ has_thinking: z.boolean().optional(), formatted_tools: text.optional() })]),
+    content: oneOf('{"has_thinking", "formatted_tools"}', [
+      text,
+      z.looseObject({ has_thinking: z.boolean().optional(), formatted_tools: text.optional() }),
+    ]),
   }),
 };
+
+/** One of several forms; where none fits, and the one that was meant is not clear, what there is and what may be. */
+function oneOf(allowed: string, forms: readonly [z.ZodType, ...z.ZodType[]]): z.ZodType {
+  return z.unknown().superRefine((value, context) => {
+    const isObject = value !== null && typeof value === 'object' && !Array.isArray(value);
+    let deepest: readonly z.core.$ZodIssue[] = [];
+    for (const form of forms) {
+      const parsed = form.safeParse(value);
+      if (parsed.success) return;
+      if (isObject && parsed.error.issues.some(({ path }) => path.length > 1)) deepest = parsed.error.issues;
+    }
+    for (const { path, message: why } of deepest) context.addIssue({ code: 'custom', path: [...path], message: why });
+    if (deepest.length === 0) context.addIssue({ code: 'custom', message: `${kindOf(value)}; allowed: ${allowed}` });
+  });
+}
+
+function kindOf(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  if (Array.isArray(value)) return 'a list';
+  if (value === null || typeof value !== 'object') return value === null ? 'null' : `a ${typeof value}`;
+  const keys = Object.keys(value).slice(0, 5);
+  return keys.length === 0 ? 'an object without fields' : `an object with ${keys.join(', ')}`;
+}
 
 const message = z.looseObject({ role: text }).superRefine((value, context) => {
   // A role that nobody knows is for the template to refuse: it says where it may stand.
@@ -45,21 +75,27 @@ const message = z.looseObject({ role: text }).superRefine((value, context) => {
   }
 });
 const messageList = z.array(message);
-const request = z.looseObject({ messages: messageList });
 
 const tool = z.looseObject({ name: text, description: text });
 const toolList = z.array(z.union([z.looseObject({ function: tool }), tool]));
+const request = z.looseObject({ messages: messageList, tools: toolList.nullish() });
 
-/** Messages from parsed JSON: an array of them, or an object with `messages`, as a request to a server has. */
-export function messagesFrom(value: unknown, where: string): readonly Message[] {
-  const parsed = Array.isArray(value) ? messageList.safeParse(value) : request.safeParse(value);
+export interface ConversationRequest {
+  readonly messages: readonly Message[];
+  readonly tools?: readonly unknown[];
+}
+
+/** A conversation from parsed JSON: an array of messages, or an object with `messages` and maybe `tools`, as a request to a server has. */
+export function conversationFrom(value: unknown, where: string): ConversationRequest {
+  const parsed = request.safeParse(Array.isArray(value) ? { messages: value } : value);
   if (!parsed.success) {
     throw new UserError(`${where} holds no conversation`, {
       found: schemaProblems(parsed.error),
-      expected: '[{"role": "user", "content": "..."}, ...], or an object with such "messages"',
+      expected: '[{"role": "user", "content": "..."}, ...], or an object with such "messages" and maybe "tools"',
     });
   }
-  return ('messages' in parsed.data ? parsed.data.messages : parsed.data) as unknown as readonly Message[];
+  const { messages, tools } = parsed.data;
+  return { messages: messages as unknown as readonly Message[], ...(tools ? { tools } : {}) };
 }
 
 /** Tool definitions from parsed JSON. */

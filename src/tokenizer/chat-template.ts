@@ -43,7 +43,9 @@ export const chatTemplate = String.raw`{#- Conversation format of Apertus: <s>, 
             {%- endif -%}
         {%- endfor -%}
     {%- elif kind == "string" and schema.enum -%}
-        {{- '"' + schema.enum | join('" | "') + '"' -}}
+        {%- for value in schema.enum -%}
+            {{- '"' + as_text(value) + ('"' if loop.last else '" | ') -}}
+        {%- endfor -%}
     {%- elif kind == "object" and schema.properties -%}
         {{- "{\n" -}}
         {%- for name, property in schema.properties | items -%}
@@ -58,6 +60,19 @@ export const chatTemplate = String.raw`{#- Conversation format of Apertus: <s>, 
         {{- "string" + nullable -}}
     {%- else -%}
         {{- name_of(kind) -}}
+    {%- endif -%}
+{%- endmacro -%}
+
+{#- A value as Python writes it in a text, in engines that are none, too. -#}
+{%- macro as_text(value) -%}
+    {%- if value is string -%}
+        {{- value -}}
+    {%- elif value is none -%}
+        {{- "None" -}}
+    {%- elif value is boolean -%}
+        {{- "True" if value else "False" -}}
+    {%- else -%}
+        {{- value | tojson -}}
     {%- endif -%}
 {%- endmacro -%}
 
@@ -88,7 +103,7 @@ export const chatTemplate = String.raw`{#- Conversation format of Apertus: <s>, 
                 {{- name + ("" if name in (tool.parameters.required or []) else "?") + ": " + type_of(parameter) -}}
                 {%- if parameter.default is defined -%}
                     {%- if parameter.enum -%}
-                        {{- ", // default: " + parameter.default -}}
+                        {{- ", // default: " + (parameter.default if parameter.default is string else parameter.default | tojson) -}}
                     {%- elif parameter.oneOf -%}
                         {{- "// default: " + parameter.default | tojson -}}
                     {%- else -%}
