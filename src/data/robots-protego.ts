@@ -10,6 +10,7 @@
 //
 // Does not: read crawl delays, request rates, sitemaps or hosts, which decide nothing.
 import { isIPv4, isIPv6 } from 'node:net';
+import { inMarkOrder } from '../tokenizer/mark-order.ts';
 import { globMatches } from './robots.ts';
 
 /** What urlparse makes of an address; the authority is only checked. */
@@ -271,7 +272,7 @@ function checkAuthority(authority: string): void {
     if (host.startsWith('v') ? !future : !isIPv6(host) || isIPv4(host)) throw new NotAnAddress('not an IPv6 address');
   }
   const plain = authority.replace(/[@:#?]/g, '');
-  const normal = plain.normalize('NFKC');
+  const normal = inMarkOrder(plain, 'NFKD').normalize('NFKC');
   if (normal !== plain && /[/?#@:]/.test(normal)) throw new NotAnAddress('characters that normalise to delimiters');
 }
 

@@ -7,6 +7,7 @@
 // Does not: find near duplicates.
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import { inMarkOrder } from '../../tokenizer/mark-order.ts';
 import { type CorpusStep, defineStep } from '../step.ts';
 import { corpusSettings, dropJudged, forEachSign, judgePairs, mergePairs, pairWords } from './corpus-files.ts';
 import { RecordSorter } from './record-sorter.ts';
@@ -33,7 +34,8 @@ export function normalise(text: string): string {
 
 /** UTF-8 of the text as it is compared, valid until the next call. */
 function normalBytes(text: string): Uint8Array {
-  const normal = text.normalize('NFC');
+  // Long runs of marks in any order take String.normalize the square of their length.
+  const normal = inMarkOrder(text, 'NFD').normalize('NFC');
   if (normal.length * 3 > scratch.length) scratch = new Uint8Array(normal.length * 4);
   return scratch.subarray(0, writeCollapsed(normal, scratch));
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { normalise } from './exact-dedup.ts';
 import type { Document } from '../../base/document.ts';
 import { repairUnicode, settings } from './unicode.ts';
 
@@ -109,6 +110,14 @@ test('joiners stay where a script needs them', () => {
 
 test('characters are composed', () => {
   assert.equal(repaired('cafe\u0301 e\u0323\u0302 \u1112\u1161\u11ab'), 'café ệ 한');
+});
+
+test('millions of marks out of order are composed like a few', () => {
+  // Without care this takes the square of their number: many minutes.
+  const marks = 3_000_000;
+  const text = repaired(`e${'\u0301\u0323'.repeat(marks)}`, { mojibake: false });
+  assert.ok(text === `\u1eb9${'\u0323'.repeat(marks - 1)}${'\u0301'.repeat(marks)}`);
+  assert.ok(normalise(`e${'\u0301\u0323'.repeat(marks)}`) === text);
 });
 
 test('what it leaves is in NFC and stays as it is at a second pass', () => {

@@ -10,6 +10,7 @@
 // Does not: fold compatibility characters (NFKC) or quotes; texts keep their typography.
 import { z } from 'zod';
 import { type Document, type Edit, editText, withNote } from '../../base/document.ts';
+import { inMarkOrder } from '../../tokenizer/mark-order.ts';
 import { defineStep, type Verdict } from '../step.ts';
 import { isPair } from './characters.ts';
 import { characterOfControl, mayBeMojibake, mojibakeEdits } from './mojibake.ts';
@@ -211,7 +212,7 @@ function composingEdits(text: string, counts: Counts): Edit[] {
   const { codes, length } = scanOf(text);
   let at = 0;
   while (at < length && (codes[at] as number) < 0x300) at++;
-  if (at === length || text.normalize('NFC') === text) return [];
+  if (at === length || toNfc(text) === text) return [];
   const edits: Edit[] = [];
   for (let start = Math.max(0, at - 1); start < length; ) {
     let end = start + 1;
@@ -222,13 +223,18 @@ function composingEdits(text: string, counts: Counts): Edit[] {
     }
     if (!isPlain) {
       const piece = text.slice(start, end);
-      const composed = piece.normalize('NFC');
+      const composed = toNfc(piece);
       if (composed !== piece) edits.push({ start, end, text: composed });
     }
     start = end;
   }
   counts['composed'] = edits.length;
   return edits;
+}
+
+/** Long runs of marks are put in order first: String.normalize takes the square of their length. */
+function toNfc(text: string): string {
+  return inMarkOrder(text, 'NFD').normalize('NFC');
 }
 
 /** Edits that leave at most `most` blank lines in a row. White space in the blank lines goes with them. */
