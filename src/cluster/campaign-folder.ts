@@ -66,6 +66,15 @@ export interface LinkEndFile {
   readonly by?: string;
 }
 
+/** That a sentinel decides from here on, because the controller before it fell silent. */
+export interface TakeoverFile {
+  readonly time: number;
+  readonly host: string;
+  /** Where the silent one ran. */
+  readonly from: string;
+  readonly why: string;
+}
+
 export interface LaunchFile {
   readonly time: number;
   readonly nodes: readonly string[];
@@ -186,6 +195,29 @@ export class CampaignFolder {
     const path = this.link(link, name);
     mkdirSync(join(path, '..'), { recursive: true });
     writeJsonAtomic(path, value);
+  }
+
+  /** Takeovers of a link, the first one first. */
+  takeovers(link: string): TakeoverFile[] {
+    const all: TakeoverFile[] = [];
+    for (;;) {
+      const file = this.record<TakeoverFile>(link, 'takeovers', `${all.length + 1}.json`);
+      if (!file) return all;
+      all.push(file);
+    }
+  }
+
+  /** Takes a link over, unless somebody else did so first. */
+  takeOver(link: string, file: TakeoverFile): boolean {
+    const path = this.link(link, 'takeovers', `${this.takeovers(link).length + 1}.json`);
+    mkdirSync(join(path, '..'), { recursive: true });
+    try {
+      writeFileSync(path, JSON.stringify(file), { flag: 'wx' });
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+      throw error;
+    }
   }
 
   writeScript(link: string, script: string): void {

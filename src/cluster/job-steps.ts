@@ -1,7 +1,7 @@
 // Starting processes on the nodes of the job that this process runs in: through srun, or on this machine alone.
 //
 // Does not: know what is started.
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { StepCommand } from './engine.ts';
@@ -29,6 +29,8 @@ export interface Steps {
   answers(node: string): Promise<boolean>;
   /** Starts one process on another node; it lives as long as the job, also without this process. */
   background(node: string, argv: readonly string[], log: string): { readonly ended: Promise<unknown> } | undefined;
+  /** Ends what others started in this job, except what `background` did. */
+  endOthers(): Promise<void>;
   /** Runs a command on this host; its exit code, null where it could not be started or was killed. */
   here(argv: readonly string[], log: string): Promise<number | null>;
 }
@@ -37,6 +39,9 @@ export interface Steps {
 const answerSeconds = 8;
 /** What srun gets to end tasks before it is ended itself. */
 const killPatienceMs = 2000;
+
+/** Name of steps that outlive who started them. */
+const backgroundName = 'belay-background';
 
 /** Steps of the Slurm job that this process runs in. */
 export function slurmSteps(): Steps {
@@ -78,11 +83,26 @@ export function slurmSteps(): Steps {
       return exit === 0;
     },
     background(node, argv, log) {
-      const options = ['--nodes=1', '--ntasks=1', `--nodelist=${node}`, '--overlap', '--quiet'];
+      const options = [
+        ...['--nodes=1', '--ntasks=1', `--nodelist=${node}`, '--overlap', '--quiet'],
+        `--job-name=${backgroundName}`,
+      ];
       const { child, ended } = start(['srun', ...options, ...argv], log, {});
       // Where its node is gone srun waits for it; that must not keep the job alive.
       child.unref();
       return { ended };
+    },
+    async endOthers() {
+      const { SLURM_JOB_ID: job = '' } = process.env;
+      const squeue = spawnSync('squeue', ['--steps', '--noheader', `--jobs=${job}`, '--format=%i %j'], {
+        encoding: 'utf8',
+        timeout: answerSeconds * 1000,
+      });
+      const others = (squeue.stdout ?? '').split('\n').flatMap((line) => {
+        const [, id, name] = /^(\d+\.\d+) (.*)$/.exec(line.trim()) ?? [];
+        return id === undefined || name === backgroundName ? [] : [id];
+      });
+      if (others.length > 0) spawnSync('scancel', others, { timeout: answerSeconds * 1000 });
     },
     here,
   };
@@ -107,6 +127,7 @@ export function localSteps(): Steps {
     },
     answers: async () => true,
     background: () => undefined,
+    endOthers: async () => undefined,
     here,
   };
 }

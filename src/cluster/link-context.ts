@@ -4,7 +4,7 @@
 import { appendEvent } from '../base/events.ts';
 import { errorText, type Json } from '../base/json.ts';
 import type { Log } from '../base/progress.ts';
-import type { CampaignFile, CampaignFolder, LinkJobFile } from './campaign-folder.ts';
+import type { CampaignFile, CampaignFolder, LinkJobFile, TakeoverFile } from './campaign-folder.ts';
 import type { Engine } from './engine.ts';
 import type { Steps } from './job-steps.ts';
 import type { Job, Scheduler } from './scheduler.ts';
@@ -41,6 +41,8 @@ export interface LinkOptions {
   /** Id of the job that this process runs in. */
   readonly job: string;
   readonly log: Log;
+  /** Where this process goes on for another that fell silent. */
+  readonly takeover?: TakeoverFile;
   /** Measures nodes before the first start; absent: not. */
   readonly vet?: (nodes: readonly string[], link: string) => Promise<VetResult>;
   readonly watch?: (place: LaunchPlace) => LinkWatcher;
@@ -81,6 +83,12 @@ export class LinkContext {
       predecessor: names.at(isOpen ? -2 : -1) ?? null,
     });
     return name;
+  }
+
+  /** Whether somebody else decides by now: this process was silent, and did not know it. */
+  get isTakenOver(): boolean {
+    const newest = this.folder.takeovers(this.name).at(-1);
+    return newest !== undefined && newest.time !== this.options.takeover?.time;
   }
 
   /** This job as the scheduler tells it; undefined where it cannot be asked. */

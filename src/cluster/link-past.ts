@@ -11,56 +11,60 @@ import { type LinkContext, now } from './link-context.ts';
 import { tail } from './log-tail.ts';
 import type { Failure } from './restart-policy.ts';
 import type { Job } from './scheduler.ts';
-import { type SentinelFile, sentinelName } from './sentinel.ts';
 
 /** Writes the ends of links and launches that could not do it themselves. */
 export async function settleBefore(link: LinkContext): Promise<void> {
-  const { folder, options } = link;
+  const { folder } = link;
   const before = folder.links().filter((name) => Number(name) < Number(link.name));
   for (const name of before.slice(-3)) {
     const begin = folder.record<LinkBeginFile>(name, 'begin.json');
     if (!begin || folder.record(name, 'end.json')) continue;
     const job = await pastJob(link, begin.job);
-    const ended = folder.record<SentinelFile>(name, sentinelName);
-    // A job that a sentinel ended was cancelled in the scheduler's words only.
-    const outcome = ended ? 'node-failure' : job?.outcome;
-    const dead = ended ? [ended.node] : ((await link.downNodes(begin.nodes)) ?? []);
+    const outcome = job?.outcome;
+    const dead = (await link.downNodes(begin.nodes)) ?? [];
     const over = job?.ended ?? now();
-    let said = '';
-    for (const launch of folder.launches(name)) {
-      const started = folder.record<LaunchFile>(name, 'steps', launch, 'step.json');
-      if (!started || folder.record(name, 'steps', launch, 'end.json')) continue;
-      said = tail(folder.link(name, 'steps', launch, 'log.txt'));
-      const verdict = attribute({
-        ...{ exit: null, signal: null, log: said, deadNodes: dead },
-        ...(outcome === undefined ? {} : { outcome }),
-      });
-      const to = options.engine.progress().step;
-      const lastStep = options.lastStep?.();
-      folder.write(name, `steps/${launch}/end.json`, {
-        ...{
-          time: over,
-          exit: null,
-          outcome: 'failed',
-          why: 'the link ended first',
-          from: started.from,
-          to,
-          verdict,
-        },
-        ...(lastStep === undefined ? {} : { lastStep }),
-      } satisfies LaunchEndFile);
-    }
+    const said = settleLaunches(link, name, { over, dead, outcome, why: 'the link ended first' });
     // Where the scheduler does not say yet how the job ended, what was running in it may.
     const verdict = attribute({
       ...{ exit: null, signal: null, log: outcome === undefined ? said : '', deadNodes: dead },
       ...(outcome === undefined ? {} : { outcome }),
     });
-    const why =
-      ended?.why ??
-      `it ended without a word: ${job === undefined ? 'the scheduler does not remember it' : (job.outcome ?? job.raw)}`;
+    const why = `it ended without a word: ${job === undefined ? 'the scheduler does not remember it' : (job.outcome ?? job.raw)}`;
     folder.write(name, 'end.json', { time: over, why, verdict, next: 'successor', by: link.name });
     link.event('settled', { link: name, why, cause: verdict.cause, domain: verdict.domain });
   }
+}
+
+/** Writes the ends of launches that nobody wrote. Answers what the last of them said. */
+export function settleLaunches(
+  { folder, options }: LinkContext,
+  name: string,
+  facts: {
+    readonly over: number;
+    readonly dead: readonly string[];
+    readonly outcome: Job['outcome'];
+    readonly why: string;
+  },
+): string {
+  const { over, dead, outcome, why } = facts;
+  let said = '';
+  for (const launch of folder.launches(name)) {
+    const started = folder.record<LaunchFile>(name, 'steps', launch, 'step.json');
+    if (!started || folder.record(name, 'steps', launch, 'end.json')) continue;
+    said = tail(folder.link(name, 'steps', launch, 'log.txt'));
+    const verdict = attribute({
+      ...{ exit: null, signal: null, log: said, deadNodes: dead },
+      ...(outcome === undefined ? {} : { outcome }),
+    });
+    const { from } = started;
+    const to = options.engine.progress().step;
+    const lastStep = options.lastStep?.();
+    folder.write(name, `steps/${launch}/end.json`, {
+      ...{ time: over, exit: null, outcome: 'failed', why, from, to, verdict },
+      ...(lastStep === undefined ? {} : { lastStep }),
+    } satisfies LaunchEndFile);
+  }
+  return said;
 }
 
 /** Keeps what the accounts say of links that are over, before they are forgotten. Nothing waits for it. */

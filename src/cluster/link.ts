@@ -5,6 +5,9 @@
 // failure starts it again on the nodes that still answer, or ends and leaves the rest to the successor. It stops the chain
 // where the training is over, a user asked, or trying again would be in vain (restart-policy.ts).
 //
+// Where the node of this process dies, a sentinel on another one takes over in the same job (sentinel.ts). A controller that was
+// only silent, and wakes up, finds that and stands by.
+//
 // A link that was cut off and comes back finds a later one at work, kills what it had started, and leaves: what its ranks
 // may still write is refused by the number of their attempt (train/attempt.ts).
 //
@@ -20,9 +23,11 @@ import {
   CampaignFolder,
   type Growth,
   type LaunchEndFile,
+  type LaunchFile,
   type LinkBeginFile,
   type LinkEndFile,
   type Next,
+  type TakeoverFile,
 } from './campaign-folder.ts';
 import { linkRequest } from './campaign-script.ts';
 import { linkShape } from './campaign-spec.ts';
@@ -31,7 +36,7 @@ import type { Verdict } from './history-files.ts';
 import type { Running } from './job-steps.ts';
 import { LinkContext, type LinkOptions, type LinkWatcher, now } from './link-context.ts';
 import { type Found, freeingSeconds, LinkGrowth, silentWhy, type Training } from './link-growth.ts';
-import { failures, linkNodes, recordPast, settleBefore } from './link-past.ts';
+import { failures, linkNodes, recordPast, settleBefore, settleLaunches } from './link-past.ts';
 import { Follower, tail } from './log-tail.ts';
 import { decide } from './restart-policy.ts';
 import { batchScript, SchedulerError } from './scheduler.ts';
@@ -84,10 +89,11 @@ class Link {
 
   async run(): Promise<LinkEndFile> {
     const { folder, options } = this;
-    const { log, engine, job } = options;
+    const { log, engine, job, takeover } = options;
     const told = await this.link.tellJob();
-    const nodes = told?.nodes.length ? told.nodes : [hostname()];
     this.ends = told?.ends;
+    if (takeover) return await this.goOn(takeover);
+    const nodes = told?.nodes.length ? told.nodes : [hostname()];
     const begin: LinkBeginFile = { time: now(), job, nodes, host: hostname() };
     folder.write(this.name, 'begin.json', begin);
     log.line(`link ${this.name}: job ${job} on ${nodes.join(', ')}`);
@@ -98,22 +104,80 @@ class Link {
     this.startSentinels(nodes);
     await this.submitSuccessor();
     await settleBefore(this.link);
-    const past = failures(this.link);
-    const [last] = past.slice(-1);
-    if (last) {
-      const decision = decide(past, options.campaign.spec.restart);
-      if (!decision.restart) return await this.giveUp(decision.why, last.verdict);
-    }
+    const inVain = await this.stopIfInVain();
+    if (inVain) return inVain;
     const more = this.successor === undefined ? undefined : await this.growth.atBeginning(nodes);
     if (more) return await this.giveWay(more);
-    const usable = await this.vetted(nodes);
-    for (let index = 0; ; index++) {
+    return await this.train(await this.vetted(nodes), nodes);
+  }
+
+  /** Goes on in the same job for a controller that fell silent, on the nodes that it trained on, without its own. */
+  private async goOn({ from, why, time }: TakeoverFile): Promise<LinkEndFile> {
+    const { folder, options, name } = this;
+    const nodes = folder.record<LinkBeginFile>(name, 'begin.json')?.nodes ?? [];
+    options.log.line(`link ${name}: ${hostname()} takes over: ${why}`);
+    this.link.event('takeover', { from, why });
+    this.keepAlive();
+    // Ranks of other trainers may wait for those that are gone for long, and hold their memory.
+    await options.steps.endOthers();
+    const last = folder.launches(name).at(-1);
+    const trained = last === undefined ? undefined : folder.record<LaunchFile>(name, 'steps', last, 'step.json');
+    // What they were left for is not known here, so they stay out until the next link.
+    for (const node of nodes) if (trained && !trained.nodes.includes(node)) this.lost.set(node, 'left before');
+    this.lost.set(from, 'node-failure');
+    this.startSentinels(nodes.filter((node) => !this.lost.has(node)));
+    await this.submitSuccessor();
+    await settleBefore(this.link);
+    settleLaunches(this.link, name, {
+      over: time,
+      dead: [from],
+      outcome: undefined,
+      why: 'the controller fell silent',
+    });
+    const inVain = await this.stopIfInVain();
+    if (inVain) return inVain;
+    if (this.isTooLate) return await this.end('successor', `${why}; too little time is left to start again`);
+    return await this.train(nodes, nodes);
+  }
+
+  private async stopIfInVain(): Promise<LinkEndFile | undefined> {
+    const past = failures(this.link);
+    const last = past.at(-1);
+    if (!last) return undefined;
+    const decision = decide(past, this.options.campaign.spec.restart);
+    return decision.restart ? undefined : await this.giveUp(decision.why, last.verdict);
+  }
+
+  /** Starts the training until the link is over. */
+  private async train(usable: readonly string[], all: readonly string[]): Promise<LinkEndFile> {
+    for (let index = this.folder.launches(this.name).length; ; index++) {
       const answer = await this.launch(
         index,
         usable.filter((node) => !this.lost.has(node)),
-        nodes,
+        all,
       );
       if (answer) return answer;
+    }
+  }
+
+  /** Not enough time for a start and a save. */
+  private get isTooLate(): boolean {
+    const { campaign, site } = this.options;
+    return this.ends !== undefined && this.ends - now() < linkShape(campaign.spec, site).warningSeconds;
+  }
+
+  /**
+   * Somebody has taken over, in this job. It would be over for them, too, if this process ended, once its node is back: Slurm
+   * waits for the batch script.
+   */
+  private async standBy(): Promise<LinkEndFile> {
+    const { folder, options, name } = this;
+    this.link.event('stands-by', { host: hostname() });
+    for (;;) {
+      const end = folder.record<LinkEndFile>(name, 'end.json');
+      if (end || options.signal?.aborted)
+        return end ?? { time: now(), why: 'another has taken over', next: 'successor' };
+      await wait(tickMs);
     }
   }
 
@@ -122,29 +186,27 @@ class Link {
     let count = 0;
     const beat = (): void => {
       try {
-        signOfLife(this.folder, this.name, count++);
+        if (this.link.isTakenOver) clearInterval(timer);
+        else signOfLife(this.folder, this.name, `${process.pid} ${count++}`);
       } catch {
         // The file system is away for a moment.
       }
     };
+    const timer = setInterval(beat, 1000).unref();
     beat();
-    setInterval(beat, 1000).unref();
   }
 
-  /** Two of the other nodes; where one of them dies the other is left. */
+  /** On two of the other nodes; where one of them dies the other is left. */
   private startSentinels(nodes: readonly string[]): void {
     const { steps, campaign, job } = this.options;
-    for (const node of nodes.filter((each) => each !== nodes[0]).slice(-2)) {
+    const own = this.options.takeover?.host ?? nodes[0];
+    for (const [place, node] of nodes
+      .filter((each) => each !== own)
+      .slice(-2)
+      .entries()) {
       const argv = [
-        ...campaign.belay,
-        'campaign',
-        'sentinel',
-        '--out',
-        this.folder.dir,
-        '--link',
-        this.name,
-        '--job',
-        job,
+        ...[...campaign.belay, 'campaign', 'sentinel', '--out', this.folder.dir],
+        ...['--link', this.name, '--job', job, '--place', `${place}`],
       ];
       steps.background(node, argv, this.folder.link(this.name, 'sentinels.txt'));
     }
@@ -218,6 +280,7 @@ class Link {
     const { folder, options } = this;
     const { engine, campaign, site, steps, log } = options;
     const { spec } = campaign;
+    if (this.link.isTakenOver) return await this.standBy();
     const cleaned = engine.prepare();
     if (cleaned.unfinished.length > 0) this.link.event('unfinished', { checkpoints: [...cleaned.unfinished] });
     if (cleaned.stopAsked || folder.isRequested('stop')) return await this.stopByUser();
@@ -261,6 +324,7 @@ class Link {
     const superseded = await this.watchOver(running, watcher, join(place, 'log.txt'), training);
     await watcher?.end();
     const { exit, signal } = await running.ended;
+    if (this.link.isTakenOver) return await this.standBy();
     this.isSuperseded = superseded;
     if (superseded) return await this.end('successor', 'a later link has taken over');
     const verdict = engine.verdict({ exit, signal, before });
@@ -331,6 +395,10 @@ class Link {
       if (newer !== undefined) {
         superseded = true;
         this.link.event('superseded', { by: newer });
+        await running.kill();
+        break;
+      }
+      if (this.link.isTakenOver) {
         await running.kill();
         break;
       }
@@ -427,7 +495,7 @@ class Link {
         const decision = decide(failures(this.link), campaign.spec.restart);
         if (!decision.restart) return await this.giveUp(decision.why, verdict);
         if (options.signal?.aborted) return await this.end('successor', 'the job is being ended', { verdict });
-        if (this.ends !== undefined && this.ends - now() < linkShape(campaign.spec, options.site).warningSeconds) {
+        if (this.isTooLate) {
           return await this.end('successor', `${why}; too little time is left to start again`, { verdict });
         }
         return undefined;
@@ -447,12 +515,11 @@ class Link {
 
   /** Starts again on nodes that are back, or leaves the rest to the successor. */
   private async afterPause(why: string): Promise<LinkEndFile | undefined> {
-    const { growing, options } = this;
+    const { growing } = this;
     if (!growing) return await this.end('successor', why);
     const { from, to, back } = growing;
     if (!back) return await this.giveWay({ from, to });
-    const left = (this.ends ?? Number.POSITIVE_INFINITY) - now();
-    if (left <= linkShape(options.campaign.spec, options.site).warningSeconds) return await this.end('successor', why);
+    if (this.isTooLate) return await this.end('successor', why);
     for (const node of back) this.lost.delete(node);
     this.growing = undefined;
     this.growth.regrown++;
@@ -501,6 +568,7 @@ class Link {
     more: { readonly verdict?: Verdict | undefined; readonly growth?: Growth } = {},
   ): Promise<LinkEndFile> {
     const { verdict, growth } = more;
+    if (this.link.isTakenOver) return await this.standBy();
     if (next === 'stop') await this.cancelSuccessors();
     else if (!this.isSuperseded) await this.delaySuccessor();
     const end: LinkEndFile = {

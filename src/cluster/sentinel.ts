@@ -1,68 +1,58 @@
-// Watches the controller of a link from another node of its job.
+// Watches the controller of a link from another node of its job, and goes on for it where it falls silent.
 //
 // A job that outlives its nodes outlives the one its script runs on, too, and then nobody decides any more. So one or two
-// other nodes look whether the controller gives a sign of life, and end the job when it is silent or the scheduler calls its node
-// down: the successor starts, and knows why.
+// other nodes look whether the controller gives a sign of life. Where it is silent, or the scheduler calls its node down, one of
+// them takes over: the nodes that are left train again at once, without another wait in the queue. Who may is settled by a file that
+// only one can make.
 //
-// Does not: anything else; the successor writes down what happened (link.ts).
+// Does not: anything else; link.ts decides what becomes of the training.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
-import { writeJsonAtomic } from '../base/atomic.ts';
-import type { CampaignFolder, LinkBeginFile } from './campaign-folder.ts';
+import type { CampaignFolder, LinkBeginFile, TakeoverFile } from './campaign-folder.ts';
 import type { Scheduler } from './scheduler.ts';
 
-/** Written by a sentinel that ends a job. */
-export interface SentinelFile {
-  readonly time: number;
-  readonly why: string;
-  readonly node: string;
-}
-
-export const sentinelName = 'sentinel.json';
 export const aliveName = 'alive';
 
-/** The controller's sign of life: a number that grows. */
-export function signOfLife(folder: CampaignFolder, link: string, count: number): void {
-  writeFileSync(folder.link(link, aliveName), `${count}`);
+/** The controller's sign of life: a word that changes. */
+export function signOfLife(folder: CampaignFolder, link: string, word: string): void {
+  writeFileSync(folder.link(link, aliveName), word);
 }
 
 export interface SentinelOptions {
   readonly folder: CampaignFolder;
   readonly link: string;
-  readonly job: string;
-  readonly scheduler: Scheduler;
+  readonly scheduler: Pick<Scheduler, 'nodes'>;
+  /** This node. */
+  readonly host: string;
   /** Silence after which the controller is taken for dead. */
   readonly silenceSeconds: number;
+  /** 0 for the sentinel that is first to take over; the next one waits longer. */
+  readonly place: number;
   readonly signal?: AbortSignal;
 }
 
 /** Between two looks, and between two questions to the scheduler. */
 const lookMs = 500;
 const askMs = 4000;
+/** How much longer the second sentinel waits. */
+const placeSeconds = 3;
 
-/** Returns when the link is over or the job was ended. */
-export async function keepWatch({
-  folder,
-  link,
-  job,
-  scheduler,
-  silenceSeconds,
-  signal,
-}: SentinelOptions): Promise<void> {
+/** Returns the takeover that is this process's to carry out, or undefined when the link is over. */
+export async function keepWatch(options: SentinelOptions): Promise<TakeoverFile | undefined> {
+  const { folder, link, scheduler, silenceSeconds, place, signal } = options;
   const begin = folder.record<LinkBeginFile>(link, 'begin.json');
-  const host = begin?.host ?? '';
+  const controller = (): string => folder.takeovers(link).at(-1)?.host ?? begin?.nodes[0] ?? '';
   let last = '';
   let changed = performance.now();
   let asked = performance.now();
-  const end = async (why: string): Promise<boolean> => {
-    const file: SentinelFile = { time: Date.now() / 1000, why, node: host };
-    writeJsonAtomic(folder.link(link, sentinelName), file);
+  const takeOver = (why: string): TakeoverFile | undefined => {
+    const file: TakeoverFile = { time: Date.now() / 1000, host: options.host, from: controller(), why };
+    // Whoever was quicker, or a file system that is away, gets another while.
+    changed = performance.now();
     try {
-      await scheduler.cancel(job);
-      return true;
+      return folder.takeOver(link, file) ? file : undefined;
     } catch {
-      // The scheduler is away: the next look tries again.
-      return false;
+      return undefined;
     }
   };
   while (!signal?.aborted && !existsSync(folder.link(link, 'end.json'))) {
@@ -73,16 +63,23 @@ export async function keepWatch({
       changed = performance.now();
     }
     const silent = (performance.now() - changed) / 1000;
-    if (silent > silenceSeconds && (await end(`the controller on ${host} was silent for ${silent.toFixed(0)} s`)))
-      return;
-    if (performance.now() - asked < askMs) continue;
+    if (silent > silenceSeconds + place * placeSeconds) {
+      const taken = takeOver(`the controller on ${controller()} was silent for ${silent.toFixed(0)} s`);
+      if (taken) return taken;
+    }
+    if (performance.now() - asked < askMs + 1000 * place * placeSeconds) continue;
     asked = performance.now();
+    const host = controller();
     const state = await scheduler.nodes().then(
       (nodes) => nodes.find(({ name }) => name === host)?.state,
       () => undefined,
     );
-    if (state === 'down' && (await end(`the scheduler calls ${host} down, where the controller runs`))) return;
+    if (state === 'down' && host === controller()) {
+      const taken = takeOver(`the scheduler calls ${host} down, where the controller runs`);
+      if (taken) return taken;
+    }
   }
+  return undefined;
 }
 
 function read(path: string): string | undefined {

@@ -1,17 +1,28 @@
-// `belay campaign link`: what the job of a link runs on its first node.
+// `belay campaign link` and `sentinel`: what the job of a link runs on its first node, and on others in case that one dies.
 //
 // Does not: decide; cluster/link.ts does.
+import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { buildCommand } from '@stricli/core';
+import { setTimeout as wait } from 'node:timers/promises';
+import { buildCommand, numberParser } from '@stricli/core';
 import { type Log, terminalLog } from '../base/progress.ts';
+import type { TakeoverFile } from '../cluster/campaign-folder.ts';
 import { askThroughSlurm } from '../cluster/health/ask-node.ts';
 import { Watcher } from '../cluster/health/watcher.ts';
 import { Webhook } from '../cluster/health/webhook.ts';
 import { localSteps, slurmSteps } from '../cluster/job-steps.ts';
 import { runLink } from '../cluster/link.ts';
+import type { Scheduler } from '../cluster/scheduler.ts';
 import { keepWatch } from '../cluster/sentinel.ts';
 import { vetNodes } from '../cluster/vetting/vet-nodes.ts';
-import { engineOfCampaign, lastComputedStep, openCampaign, ownJob, trainingEventsSince } from './campaign-parts.ts';
+import {
+  engineOfCampaign,
+  lastComputedStep,
+  type OpenCampaign,
+  openCampaign,
+  ownJob,
+  trainingEventsSince,
+} from './campaign-parts.ts';
 
 /** Where alerts are posted to; undefined where the spec names no variable, or it is not set here. */
 function webhookOf(variable: string | null, log: Log): Webhook | undefined {
@@ -22,9 +33,16 @@ function webhookOf(variable: string | null, log: Log): Webhook | undefined {
   return undefined;
 }
 
-export const sentinel = buildCommand<{ readonly out: string; readonly link: string; readonly job: string }>({
+interface SentinelFlags {
+  readonly out: string;
+  readonly link: string;
+  readonly job: string;
+  readonly place: number;
+}
+
+export const sentinel = buildCommand<SentinelFlags>({
   docs: {
-    brief: 'watches the controller of a link; not for people',
+    brief: 'watches the controller of a link, and takes over from it; not for people',
     fullDescription: `The controller of a link starts it on other nodes of the job.
 
 EXAMPLE
@@ -35,18 +53,50 @@ EXAMPLE
       out: { kind: 'parsed', parse: String, brief: 'the campaign, a run folder' },
       link: { kind: 'parsed', parse: String, brief: 'name of the link' },
       job: { kind: 'parsed', parse: String, brief: 'id of its job' },
+      place: { kind: 'parsed', parse: numberParser, brief: 'how many take over before it', default: '0' },
     },
   },
-  async func({ out, link: name, job }) {
-    const { folder, campaign, scheduler } = openCampaign(out);
-    const ending = new AbortController();
-    process.on('SIGTERM', () => ending.abort());
-    // Meant for the ranks.
-    process.on('SIGUSR2', () => undefined);
+  async func({ out, link: name, job, place }) {
+    const open = openCampaign(out);
+    const { folder, campaign, scheduler } = open;
+    const { signal, host } = processOfJob();
     const { silenceSeconds } = campaign.spec;
-    await keepWatch({ folder, link: name, job, scheduler, silenceSeconds, signal: ending.signal });
+    const takeover = await keepWatch({ folder, link: name, scheduler, host, silenceSeconds, place, signal });
+    if (!takeover) return;
+    // What Slurm says of this step is no concern of those that it starts.
+    for (const variable of Object.keys(process.env)) if (isOfStep.test(variable)) delete process.env[variable];
+    try {
+      await control(open, signal, takeover);
+    } finally {
+      // The batch script that would end the job is gone with its node.
+      await endJob(scheduler, job, signal);
+    }
   },
 });
+
+const isOfStep =
+  /^SLURM_(STEP.*|NNODES|NTASKS.*|NPROCS|NODELIST|TASKS_PER_NODE|PROCID|LOCALID|NODEID|GTIDS|TASK_PID|LAUNCH_.*|SRUN_.*|CPU_BIND.*|MEM_BIND.*|DISTRIBUTION|TOPOLOGY.*)$/;
+
+/** Asks until the scheduler has heard it. */
+async function endJob(scheduler: Scheduler, job: string, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      await scheduler.cancel(job);
+      return;
+    } catch {
+      await wait(2000);
+    }
+  }
+}
+
+/** What the scheduler does to this process, and where it runs. */
+function processOfJob(): { readonly signal: AbortSignal; readonly host: string } {
+  const ending = new AbortController();
+  process.on('SIGTERM', () => ending.abort());
+  // Meant for the ranks; the scheduler may send it to everything.
+  process.on('SIGUSR2', () => undefined);
+  return { signal: ending.signal, host: process.env['SLURMD_NODENAME'] ?? hostname() };
+}
 
 export const link = buildCommand<{ readonly out: string }>({
   docs: {
@@ -58,70 +108,71 @@ EXAMPLE
   },
   parameters: { flags: { out: { kind: 'parsed', parse: String, brief: 'the campaign, a run folder' } } },
   async func({ out }) {
-    const open = openCampaign(out);
-    const { folder, campaign, site, scheduler } = open;
-    const job = ownJob();
-    const log = terminalLog();
-    const isSlurm = campaign.scheduler === 'slurm';
-    const steps = isSlurm ? slurmSteps() : localSteps();
-    const ending = new AbortController();
-    process.on('SIGTERM', () => ending.abort());
-    // Meant for the ranks; the scheduler may send it to everything.
-    process.on('SIGUSR2', () => undefined);
-    const { vet: settings } = campaign.spec;
-    await runLink({
-      ...{ folder, campaign, site, scheduler, steps, job, signal: ending.signal },
-      engine: await engineOfCampaign(open),
-      log,
-      ...(settings === null || !isSlurm
-        ? {}
-        : {
-            vet: async (nodes: readonly string[], name: string) =>
-              await vetNodes({
-                srun: [
-                  'srun',
-                  '--overlap',
-                  `--nodes=${nodes.length}`,
-                  `--ntasks=${nodes.length}`,
-                  '--ntasks-per-node=1',
-                  '--wait=30',
-                ],
-                belay: campaign.belay,
-                nodes,
-                history: join(folder.campaign, 'nodes.jsonl'),
-                out: folder.link(name, 'vet'),
-                settings,
-                link: name,
-                signal: ending.signal,
-              }),
-          }),
-      watch: ({ link: name }) => {
-        const webhook = webhookOf(campaign.spec.webhookVariable, log);
-        const watcher = new Watcher({
-          ...{ dir: folder.dir, link: name },
-          ...(isSlurm ? { probe: askThroughSlurm(job) } : {}),
-          ...(webhook ? { webhook } : {}),
-        });
-        let hang: { readonly node?: string; readonly line: string } | undefined;
-        return {
-          async tick() {
-            for (const { kind, state, text, node } of watcher.tick()) {
-              log.line(`${state === 'firing' ? 'alert' : 'over'}: ${text}`);
-              if (kind === 'hang')
-                hang = state === 'firing' ? { line: text, ...(node === undefined ? {} : { node }) } : undefined;
-            }
-          },
-          get stepsTaken() {
-            return watcher.stepsTaken;
-          },
-          get hang() {
-            return hang;
-          },
-          end: async () => void (await watcher.close()),
-        };
-      },
-      lastStep: () => lastComputedStep(folder),
-      eventsSince: (time) => trainingEventsSince(folder, time),
-    });
+    await control(openCampaign(out), processOfJob().signal);
   },
 });
+
+/** Decides for a link until it is over. */
+async function control(open: OpenCampaign, signal: AbortSignal, takeover?: TakeoverFile): Promise<void> {
+  const { folder, campaign, site, scheduler } = open;
+  const job = ownJob();
+  const log = terminalLog();
+  const isSlurm = campaign.scheduler === 'slurm';
+  const steps = isSlurm ? slurmSteps() : localSteps();
+  const { vet: settings } = campaign.spec;
+  await runLink({
+    ...{ folder, campaign, site, scheduler, steps, job, signal },
+    engine: await engineOfCampaign(open),
+    log,
+    ...(takeover ? { takeover } : {}),
+    ...(settings === null || !isSlurm
+      ? {}
+      : {
+          vet: async (nodes: readonly string[], name: string) =>
+            await vetNodes({
+              srun: [
+                'srun',
+                '--overlap',
+                `--nodes=${nodes.length}`,
+                `--ntasks=${nodes.length}`,
+                '--ntasks-per-node=1',
+                '--wait=30',
+              ],
+              belay: campaign.belay,
+              nodes,
+              history: join(folder.campaign, 'nodes.jsonl'),
+              out: folder.link(name, 'vet'),
+              settings,
+              link: name,
+              signal,
+            }),
+        }),
+    watch: ({ link: name }) => {
+      const webhook = webhookOf(campaign.spec.webhookVariable, log);
+      const watcher = new Watcher({
+        ...{ dir: folder.dir, link: name },
+        ...(isSlurm ? { probe: askThroughSlurm(job) } : {}),
+        ...(webhook ? { webhook } : {}),
+      });
+      let hang: { readonly node?: string; readonly line: string } | undefined;
+      return {
+        async tick() {
+          for (const { kind, state, text, node } of watcher.tick()) {
+            log.line(`${state === 'firing' ? 'alert' : 'over'}: ${text}`);
+            if (kind === 'hang')
+              hang = state === 'firing' ? { line: text, ...(node === undefined ? {} : { node }) } : undefined;
+          }
+        },
+        get stepsTaken() {
+          return watcher.stepsTaken;
+        },
+        get hang() {
+          return hang;
+        },
+        end: async () => void (await watcher.close()),
+      };
+    },
+    lastStep: () => lastComputedStep(folder),
+    eventsSince: (time) => trainingEventsSince(folder, time),
+  });
+}
