@@ -152,7 +152,7 @@ export class Campaign {
       states = words.join(', ');
       // Slurm drains a node whose tasks it could not kill in time, such as a frozen one; an administrator puts it back.
       for (const [i, word] of words.entries()) {
-        if (/^IDLE\+DRAIN$/.test(word))
+        if (/^(IDLE|DOWN)\+DRAIN$/.test(word))
           await this.cluster.run('scontrol', 'update', `NodeName=n${i + 1}`, 'State=RESUME');
       }
       return words.filter((word) => word === 'IDLE').length >= count;
