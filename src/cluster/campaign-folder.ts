@@ -5,7 +5,7 @@
 // successor, and what a predecessor that died could not write itself.
 //
 // Does not: read it back for a history (history-files.ts), or decide anything.
-import { appendFileSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync, linkSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { writeFileAtomic, writeJsonAtomic } from '../base/atomic.ts';
 import { UserError } from '../base/errors.ts';
@@ -104,6 +104,16 @@ export interface StoppedFile {
   readonly why: string;
   readonly by: 'finished' | 'user' | 'policy';
   readonly link?: string;
+}
+
+function writeOnce(path: string, text: string): boolean {
+  try {
+    writeFileSync(path, text, { flag: 'wx' });
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
+  }
 }
 
 export type RequestName = 'save' | 'stop';
@@ -210,13 +220,21 @@ export class CampaignFolder {
   /** Takes a link over, unless somebody else did so first. */
   takeOver(link: string, file: TakeoverFile): boolean {
     const path = this.link(link, 'takeovers', `${this.takeovers(link).length + 1}.json`);
+    const draft = `${path}.${file.host}-${process.pid}`;
     mkdirSync(join(path, '..'), { recursive: true });
     try {
-      writeFileSync(path, JSON.stringify(file), { flag: 'wx' });
+      // Whole or not at all, and by one alone.
+      writeFileSync(draft, JSON.stringify(file));
+      linkSync(draft, path);
       return true;
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
-      throw error;
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === 'EEXIST') return false;
+      if (code !== 'EPERM' && code !== 'ENOTSUP' && code !== 'ENOSYS') throw error;
+      // A file system without hard links.
+      return writeOnce(path, JSON.stringify(file));
+    } finally {
+      rmSync(draft, { force: true });
     }
   }
 

@@ -114,6 +114,11 @@ export class LinkContext {
   }
 
   event(event: string, fields: Readonly<Record<string, Json>> = {}): void {
-    appendEvent(this.folder.link(this.name, 'events.jsonl'), event, fields);
+    try {
+      appendEvent(this.folder.link(this.name, 'events.jsonl'), event, fields);
+    } catch (error) {
+      // A full disk: no reason to stop what still trains.
+      this.options.log.line(`link ${this.name}: ${event} ${JSON.stringify(fields)}: not kept: ${errorText(error)}`);
+    }
   }
 }

@@ -54,6 +54,19 @@ test('who takes over may fall silent, too', async () => {
   assert.equal(folder.takeovers('0001').length, 2);
 });
 
+test('where everything stood still the controller gets its time again', async () => {
+  const folder = linkOf('stalled');
+  const beat = setInterval(() => signOfLife(folder, '0001', `${performance.now()}`), 600);
+  const ending = new AbortController();
+  const watching = watch(folder, { signal: ending.signal });
+  await wait(1500);
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 4000);
+  await wait(1500);
+  ending.abort();
+  clearInterval(beat);
+  assert.equal(await watching, undefined);
+});
+
 test('a node that the scheduler calls down is not waited for; nor is a link that is over watched', async () => {
   const folder = linkOf('down');
   const beat = setInterval(() => signOfLife(folder, '0001', `${performance.now()}`), 200);

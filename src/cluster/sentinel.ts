@@ -34,6 +34,8 @@ export interface SentinelOptions {
 /** Between two looks, and between two questions to the scheduler. */
 const lookMs = 500;
 const askMs = 4000;
+/** A look takes this long only where something stood still. */
+const stalledMs = 2500;
 /** How much longer the second sentinel waits. */
 const placeSeconds = 3;
 
@@ -55,8 +57,12 @@ export async function keepWatch(options: SentinelOptions): Promise<TakeoverFile 
       return undefined;
     }
   };
+  let looked = performance.now();
   while (!signal?.aborted && !existsSync(folder.link(link, 'end.json'))) {
     await wait(lookMs);
+    // A file system that was away for both, or this process was: the controller gets its time from here on.
+    if (performance.now() - looked > stalledMs) changed = performance.now();
+    looked = performance.now();
     const found = read(folder.link(link, aliveName));
     if (found !== undefined && found !== last) {
       last = found;
