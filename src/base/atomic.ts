@@ -6,7 +6,8 @@
 //
 // What a system refuses is told of the path that was to be written, not of the one aside.
 //
-// Does not: lock. Every path has one writer.
+// Does not: lock. A path has one writer, unless it is written by writeJsonShared.
+import { randomUUID } from 'node:crypto';
 import {
   closeSync,
   existsSync,
@@ -23,7 +24,10 @@ import { UserError } from './errors.ts';
 
 /** Writes a file so that a reader sees the old content or the new, never a part. */
 export function writeFileAtomic(path: string, data: string | Uint8Array): void {
-  const aside = `${path}.partial`;
+  writeBy(path, `${path}.partial`, data);
+}
+
+function writeBy(path: string, aside: string, data: string | Uint8Array): void {
   const bytes = typeof data === 'string' ? Buffer.from(data, 'utf8') : data;
   let isOpen = false;
   try {
@@ -65,6 +69,11 @@ export function commitFile(aside: string, path: string): void {
 /** Writes a value as indented JSON, atomically. */
 export function writeJsonAtomic(path: string, value: unknown): void {
   writeFileAtomic(path, `${JSON.stringify(value, null, 2)}\n`);
+}
+
+/** The same for a path that several processes may write at once, on several hosts: the last one's content stays. */
+export function writeJsonShared(path: string, value: unknown): void {
+  writeBy(path, `${path}.${randomUUID()}.partial`, `${JSON.stringify(value, null, 2)}\n`);
 }
 
 /** Undoes what a kill inside `commitFolder` left: the old folder is put back, or removed where the new one is there. */

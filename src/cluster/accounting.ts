@@ -6,7 +6,7 @@
 // Does not: ask the scheduler; whoever calls has its answer.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { writeJsonAtomic } from '../base/atomic.ts';
+import { writeJsonShared } from '../base/atomic.ts';
 import type { Accounting, CampaignFiles } from './history-files.ts';
 import type { Job } from './scheduler.ts';
 
@@ -21,7 +21,7 @@ export function recordAccounting({ dir, links }: Pick<CampaignFiles, 'dir' | 'li
     const job = id === undefined ? undefined : byId.get(id);
     // An end that the scheduler's database has not heard of yet comes with the next look.
     if (job?.state !== 'ended' || job.ended === undefined || existsSync(path)) return [];
-    writeJsonAtomic(path, accountingOf(job));
+    writeJsonShared(path, accountingOf(job));
     return [name];
   });
 }

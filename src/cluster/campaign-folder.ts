@@ -7,7 +7,7 @@
 // Does not: read it back for a history (history-files.ts), or decide anything.
 import { appendFileSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync, linkSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { writeFileAtomic, writeJsonAtomic } from '../base/atomic.ts';
+import { writeFileAtomic, writeJsonAtomic, writeJsonShared } from '../base/atomic.ts';
 import { UserError } from '../base/errors.ts';
 import { readLines } from '../base/events.ts';
 import { readJson } from '../base/json.ts';
@@ -204,7 +204,7 @@ export class CampaignFolder {
   ): void {
     const path = this.link(link, name);
     mkdirSync(join(path, '..'), { recursive: true });
-    writeJsonAtomic(path, value);
+    writeJsonShared(path, value);
   }
 
   /** Takeovers of a link, the first one first. */
@@ -261,7 +261,7 @@ export class CampaignFolder {
 
   /** The first reason stays: what follows from it comes later. */
   stop(file: StoppedFile): void {
-    if (!existsSync(this.stoppedPath)) writeJsonAtomic(this.stoppedPath, file);
+    if (!existsSync(this.stoppedPath)) writeJsonShared(this.stoppedPath, file);
   }
 
   goOn(): void {

@@ -13,6 +13,7 @@ import type { Engine } from '../cluster/engine.ts';
 import { engineOf } from '../cluster/engines.ts';
 import { readCampaignFiles } from '../cluster/history-files.ts';
 import { localScheduler } from '../cluster/schedulers/local.ts';
+import type { Patience } from '../cluster/schedulers/retry.ts';
 import { slurmCli } from '../cluster/schedulers/slurm-cli.ts';
 import type { Scheduler } from '../cluster/scheduler.ts';
 import type { Site } from '../cluster/site.ts';
@@ -29,8 +30,8 @@ function localFolder(): string {
   return process.env['BELAY_LOCAL_SCHEDULER'] ?? join(homedir(), '.belay', 'jobs');
 }
 
-export function schedulerOf(name: string): Scheduler {
-  if (name === 'slurm') return slurmCli();
+export function schedulerOf(name: string, patience: Partial<Patience> = {}): Scheduler {
+  if (name === 'slurm') return slurmCli(patience);
   if (name === 'local') return localScheduler({ folder: localFolder() });
   throw new UserError(`there is no scheduler "${name}"`, { expected: schedulerNames.join(', ') });
 }
@@ -42,11 +43,14 @@ export interface OpenCampaign {
   readonly scheduler: Scheduler;
 }
 
+/** Who only looks waits a few seconds for a scheduler that is away, and then tells what the files say. */
+export const looking: Partial<Patience> = { attempts: 2 };
+
 /** The campaign of a run folder. */
-export function openCampaign(out: string): OpenCampaign {
+export function openCampaign(out: string, patience: Partial<Patience> = {}): OpenCampaign {
   const folder = new CampaignFolder(out);
   const campaign = folder.read();
-  return { folder, campaign, site: loadSite(campaign.spec.site), scheduler: schedulerOf(campaign.scheduler) };
+  return { folder, campaign, site: loadSite(campaign.spec.site), scheduler: schedulerOf(campaign.scheduler, patience) };
 }
 
 /** The recipe that a campaign follows, as it was when it was submitted. */

@@ -18,7 +18,7 @@ import { type MetricsSource, metricsText, serveMetrics, writeMetricsFile } from 
 import { grafanaDashboard, prometheusRules } from '../cluster/monitoring.ts';
 import type { NodeState } from '../cluster/scheduler.ts';
 import { metricGroups, metricTags } from '../train/metrics-log.ts';
-import { campaignRecipe, type OpenCampaign, openCampaign } from './campaign-parts.ts';
+import { campaignRecipe, type OpenCampaign, looking, openCampaign } from './campaign-parts.ts';
 import { writeCampaignReport } from './campaign-report.ts';
 import { wholeNumber } from './flags.ts';
 
@@ -52,7 +52,7 @@ EXAMPLE
     flags: { out: outFlag, json: { kind: 'boolean', brief: 'print the history as JSON', default: false } },
   },
   async func({ out, json }) {
-    const open = openCampaign(out);
+    const open = openCampaign(out, looking);
     const { files, history } = await historyOfCampaign(open);
     if (json) process.stdout.write(`${JSON.stringify(history, null, 2)}\n`);
     else terminalLog().line(writeCampaignReport(open.folder.dir, historyOptions(open), files));
@@ -102,7 +102,7 @@ EXAMPLE
     },
   },
   async func({ out, file, port, rules, dashboard }) {
-    const open = out.map(openCampaign);
+    const open = out.map((dir) => openCampaign(dir, looking));
     const read = async (): Promise<MetricsSource[]> => await Promise.all(open.map(metricsSource));
     const log = terminalLog();
     if (rules !== undefined) writeFileAtomic(rules, prometheusRules());
@@ -152,7 +152,7 @@ EXAMPLE
     }
     const campaigns = await Promise.all(
       out.map(async (dir) => {
-        const open = openCampaign(dir);
+        const open = openCampaign(dir, looking);
         return { open, ...(await historyOfCampaign(open)) };
       }),
     );

@@ -9,7 +9,7 @@ import { duration, terminalLog } from '../base/progress.ts';
 import { CampaignFolder } from '../cluster/campaign-folder.ts';
 import { campaignStatus, type CampaignStatus } from '../cluster/campaign-status.ts';
 import { SchedulerError } from '../cluster/scheduler.ts';
-import { engineOfCampaign, type OpenCampaign, openCampaign } from './campaign-parts.ts';
+import { engineOfCampaign, type OpenCampaign, looking, openCampaign } from './campaign-parts.ts';
 import { wholeNumber } from './flags.ts';
 
 const outFlag = { kind: 'parsed', parse: String, brief: 'the campaign, a run folder' } as const;
@@ -74,7 +74,7 @@ EXAMPLE
   },
   parameters: { flags: { out: outFlag, json: jsonFlag } },
   async func({ out, json }) {
-    const open = openCampaign(out);
+    const open = openCampaign(out, looking);
     const engine = await engineOfCampaign(open);
     const found = await campaignStatus({ ...open, progress: engine.progress() });
     process.stdout.write(json ? `${JSON.stringify(found, null, 2)}\n` : statusText(found));

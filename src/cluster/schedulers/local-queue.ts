@@ -14,7 +14,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
-import { writeFileAtomic, writeJsonAtomic } from '../../base/atomic.ts';
+import { writeFileAtomic, writeJsonAtomic, writeJsonShared } from '../../base/atomic.ts';
 import { beginOf } from '../../base/lock.ts';
 import type { Job, JobChanges, JobRequest, Outcome } from '../scheduler.ts';
 import { SchedulerError } from '../scheduler.ts';
@@ -75,7 +75,7 @@ export class LocalQueue {
     mkdirSync(join(folder, 'jobs'), { recursive: true, mode: 0o700 });
     mkdirSync(join(folder, 'drained'), { recursive: true });
     const path = join(folder, 'slots.json');
-    if (slots !== undefined && !existsSync(path)) writeJsonAtomic(path, { slots });
+    if (slots !== undefined && !existsSync(path)) writeJsonShared(path, { slots });
   }
 
   get lock(): string {
