@@ -89,7 +89,7 @@ test(
       [[first.host, true]],
     );
     assert.equal(campaign.begins().length, 1, 'one job');
-  assert.match(await campaign.verb('logs'), /link 0001: \S+ takes over: the controller on \S+ was silent/);
+    assert.match(await campaign.verb('logs'), /link 0001: \S+ takes over: the controller on \S+ was silent/);
     assert.deepEqual(result(campaign.dir), await runs.undisturbed(steps));
     await cluster.boot(first.host);
   },
