@@ -119,7 +119,7 @@ const table: Readonly<Record<string, Row>> = {
     spec: { sbatch: ['--exclude=n1,n2,n3,n4'] },
     async disturb(campaign) {
       await campaign.untilSteps(7);
-      await cluster.kill(campaign.begins()[0]?.host as string);
+      await cluster.kill(campaign.training().host);
     },
     starts: ['infrastructure, node-failure', undefined],
     links: ['infrastructure, node-failure', undefined],
@@ -164,7 +164,7 @@ const table: Readonly<Record<string, Row>> = {
     set: ['pretrain.steps=60'],
     async disturb(campaign) {
       await campaign.untilSteps(7);
-      await cluster.run('scancel', campaign.begins()[0]?.job as string);
+      await cluster.run('scancel', campaign.training().job);
       await agreesWithQueue(campaign);
       await campaign.until('the second link', () => campaign.begins().length > 1);
       await agreesWithQueue(campaign);

@@ -181,6 +181,15 @@ export class Campaign {
     return [...texts, ...launches].join('\n');
   }
 
+  /** Waits for what a disturbance must lead to, and takes it back whether that comes or not: others need the nodes. */
+  async untilThenMend(what: string, done: () => boolean, mend: () => Promise<void>): Promise<void> {
+    try {
+      await this.until(what, done);
+    } finally {
+      await mend();
+    }
+  }
+
   async until(what: string, done: () => boolean | Promise<boolean>, seconds = 100): Promise<void> {
     const deadline = performance.now() + seconds * 1000;
     while (!(await done())) {
@@ -208,6 +217,13 @@ export class Campaign {
 
   begins(): LinkBeginFile[] {
     return this.folder.links().flatMap((name) => this.folder.record<LinkBeginFile>(name, 'begin.json') ?? []);
+  }
+
+  /** The link that trains: one before it may have left at once, for more nodes. */
+  training(): LinkBeginFile & { readonly link: string } {
+    const link = this.folder.links().findLast((name) => this.folder.record(name, 'begin.json'));
+    assert.ok(link, 'no link has begun');
+    return { ...(this.folder.record<LinkBeginFile>(link, 'begin.json') as LinkBeginFile), link };
   }
 
   ends(): LinkEndFile[] {
