@@ -50,7 +50,7 @@ export { StreamDecoder, Tokenizer } from './tokenizer/bpe.ts';
 export { encodeTexts, type EncodeTextsOptions } from './tokenizer/encode-texts.ts';
 export { encodeChat, encodeConversation, type Message, renderChat } from './tokenizer/chat-format.ts';
 export { conversationFrom, toolsFrom } from './tokenizer/chat-messages.ts';
-export { parsePythonJson } from './tokenizer/python-numbers.ts';
+export { parsePythonJson } from './tokenizer/python-json.ts';
 export { gini, type TokenizerComparison, TokenizerMeter, type TokenizerMetrics, unitsOf } from './tokenizer/metrics.ts';
 export { tokenizerJson, writeTokenizerFiles } from './tokenizer/tokenizer-files.ts';
 export { trainBpe, type TrainedVocabulary, type TrainingText, type TrainBpeOptions } from './tokenizer/train.ts';

@@ -9,7 +9,7 @@ import { readJson } from '../base/json.ts';
 import { Tokenizer } from '../tokenizer/bpe.ts';
 import { encodeConversation, type Message, renderChat, trainingText } from '../tokenizer/chat-format.ts';
 import { conversationFrom, toolsFrom } from '../tokenizer/chat-messages.ts';
-import { parsePythonJson } from '../tokenizer/python-numbers.ts';
+import { parsePythonJson } from '../tokenizer/python-json.ts';
 import { modelFolderAt, tokenizerOfModel } from './model-folder.ts';
 
 export interface RenderChatOptions {

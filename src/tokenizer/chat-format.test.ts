@@ -7,8 +7,9 @@ import { UserError } from '../base/errors.ts';
 import { silentLog } from '../base/progress.ts';
 import { packageRoot } from '../base/version.ts';
 import { Tokenizer } from './bpe.ts';
-import { parsePythonJson, pythonNumber, PythonNumber } from './python-numbers.ts';
 import { type Block, encodeChat, encodeConversation, type Message, renderChat, trainingText } from './chat-format.ts';
+import { conversationFrom } from './chat-messages.ts';
+import { parsePythonJson, pythonNumber, PythonNumber } from './python-json.ts';
 import {
   ASSISTANT_END,
   ASSISTANT_START,
@@ -75,17 +76,17 @@ test('what the published template refuses is refused', () => {
   }
 });
 
-test('values of tools are written as Python writes them', () => {
+test('drawn tools and conversations are rendered as jinja2 renders the published template', () => {
   const { cases, date } = JSON.parse(readFileSync(join(packageRoot, 'test/golden/chat-values.json'), 'utf8')) as {
     readonly date: string;
-    readonly cases: readonly { readonly tools: string; readonly rendered: string }[];
+    readonly cases: readonly { readonly request: string; readonly published: boolean; readonly rendered: string }[];
   };
-  assert.ok(cases.length > 100);
-  for (const { tools: text, rendered } of cases) {
-    const tools = parsePythonJson(text) as unknown[];
-    const messages: Message[] = [{ role: 'user', content: 'x' }];
-    assert.equal(renderChat(messages, { date, tools }), rendered, text);
-    assert.equal(tokenizer.decode(encodeChat(tokenizer, messages, { date, tools })), rendered, text);
+  assert.ok(cases.filter(({ published }) => published).length > 150);
+  for (const { request, rendered } of cases) {
+    const { messages, tools } = conversationFrom(parsePythonJson(request), 'request');
+    const options = { date, ...(tools ? { tools } : {}) };
+    assert.equal(renderChat(messages, options), rendered, request);
+    assert.equal(tokenizer.decode(encodeChat(tokenizer, messages, options)), rendered, request);
   }
 });
 
@@ -109,6 +110,15 @@ test('numbers of JSON keep what Python keeps, and nothing else is taken for one'
   const escaped = JSON.stringify(tricky).replaceAll('\u{f0000}', '\\udb80\\udc00');
   assert.deepEqual(parsePythonJson(`[${escaped}, 1.0]`), [tricky, new PythonNumber('1.0')]);
   assert.throws(() => parsePythonJson('{"a": 01}'), SyntaxError);
+});
+
+test('keys of JSON stay in their order, those that are numbers, too', () => {
+  const text = String.raw`{"b": 1, "10": {"ü": 2, "\u0039" : [1.0]}, "9": "\"8\":", "b": 3, "10": {"a": 4, "0": "5:"}, "-1": {"7": 6}}`;
+  const ordered = parsePythonJson(text) as Record<string, object>;
+  assert.deepEqual(Object.keys(ordered), ['b', '10', '9', '-1']);
+  assert.deepEqual(Object.keys(ordered['10'] ?? {}), ['a', '0']);
+  assert.deepEqual(ordered, JSON.parse(text));
+  assert.equal(JSON.stringify(ordered), String.raw`{"b":3,"10":{"a":4,"0":"5:"},"9":"\"8\":","-1":{"7":6}}`);
 });
 
 test('the training format is matched', () => {

@@ -11,7 +11,7 @@ import { errorText } from '../base/json.ts';
 import type { Tokenizer } from './bpe.ts';
 import { ChatMarks, unusedCharacters } from './chat-marks.ts';
 import { chatTemplate } from './chat-template.ts';
-import { PythonNumber } from './python-numbers.ts';
+import { inOrder, PythonNumber } from './python-json.ts';
 import { ASSISTANT_END, ASSISTANT_START, reservedContent, reservedTokens } from './special-tokens.ts';
 
 /** A step of a structured assistant turn. */
@@ -101,7 +101,7 @@ function asMarkedTexts(value: unknown, mark: string): unknown {
   if (value instanceof PythonNumber) return `${mark}\n${value.text}${mark}`;
   if (Array.isArray(value)) return value.map((item: unknown) => asMarkedTexts(item, mark));
   if (value === null || typeof value !== 'object') return value;
-  return Object.fromEntries(Object.entries(value).map(([key, field]) => [key, asMarkedTexts(field, mark)]));
+  return inOrder(Object.entries(value).map(([key, field]) => [key, asMarkedTexts(field, mark)]));
 }
 
 function withoutMarks(text: string, mark: string): string {

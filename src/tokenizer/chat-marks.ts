@@ -8,7 +8,7 @@
 // Does not: render; chat-format.ts does.
 import { UserError } from '../base/errors.ts';
 import type { Tokenizer } from './bpe.ts';
-import { PythonNumber } from './python-numbers.ts';
+import { inOrder, PythonNumber } from './python-json.ts';
 import { reservedTokens } from './special-tokens.ts';
 
 /** The spellings of control tokens, and the character of each that text must not bring along. */
@@ -76,9 +76,7 @@ export class ChatMarks {
     if (value instanceof PythonNumber) return value;
     if (Array.isArray(value)) return value.map((item: unknown) => this.mark(item)) as T;
     if (value !== null && typeof value === 'object') {
-      return Object.fromEntries(
-        Object.entries(value).map(([key, field]) => [this.mark(key), this.mark(field as unknown)]),
-      ) as T;
+      return inOrder(Object.entries(value).map(([key, field]) => [this.mark(key), this.mark(field as unknown)])) as T;
     }
     return value;
   }

@@ -20,15 +20,17 @@ export const chatTemplate = String.raw`{#- Conversation format of Apertus: <s>, 
                 {%- set inner = name_of(element) -%}
             {%- else -%}
                 {%- set nested = type_of(schema["items"]) -%}
-                {#- Long element types are not spelled out. -#}
-                {%- if nested | length <= 50 -%}
+                {#- Long element types are not spelled out, nor is this one. -#}
+                {%- if nested | length <= 50 and nested != "object | object" -%}
                     {%- set inner = nested -%}
                 {%- endif -%}
             {%- endif -%}
         {%- endif -%}
         {{- inner + "[]" + nullable -}}
-    {%- elif kind is defined and kind is iterable and kind is not string and kind is not mapping -%}
-        {{- kind | join(" | ") -}}
+    {%- elif kind and kind is iterable and kind is not string and kind is not mapping -%}
+        {%- for each in kind -%}
+            {{- as_text(each) + ("" if loop.last else " | ") -}}
+        {%- endfor -%}
     {%- elif schema.oneOf -%}
         {%- for variant in schema.oneOf -%}
             {{- type_of(variant) -}}
@@ -36,7 +38,7 @@ export const chatTemplate = String.raw`{#- Conversation format of Apertus: <s>, 
                 {{- "// " + variant.description -}}
             {%- endif -%}
             {%- if variant.default is defined -%}
-                {{- "// default: " + variant.default | tojson -}}
+                {{- "                    // default: " + variant.default | tojson -}}
             {%- endif -%}
             {%- if not loop.last -%}
                 {{- " | \n" -}}
@@ -102,13 +104,10 @@ export const chatTemplate = String.raw`{#- Conversation format of Apertus: <s>, 
                 {%- endif -%}
                 {{- name + ("" if name in (tool.parameters.required or []) else "?") + ": " + type_of(parameter) -}}
                 {%- if parameter.default is defined -%}
-                    {%- if parameter.enum -%}
-                        {{- ", // default: " + (parameter.default if parameter.default is string else parameter.default | tojson) -}}
-                    {%- elif parameter.oneOf -%}
-                        {{- "// default: " + parameter.default | tojson -}}
-                    {%- else -%}
-                        {{- ", // default: " + parameter.default | tojson -}}
-                    {%- endif -%}
+                    {%- set chosen = parameter.enum or parameter.oneOf -%}
+                    {{- "// default: " if parameter.oneOf and not parameter.enum else ", // default: " -}}
+                    {#- Texts among alternatives have no quotes. -#}
+                    {{- parameter.default if chosen and parameter.default is string else parameter.default | tojson -}}
                 {%- endif -%}
                 {{- "\n" if loop.last else ",\n" -}}
             {%- endfor -%}
@@ -125,7 +124,13 @@ export const chatTemplate = String.raw`{#- Conversation format of Apertus: <s>, 
 {{- "<s>" -}}
 {{- "<|system_start|>" -}}
 {%- if messages and messages[0].role == "system" -%}
-    {{- messages[0].content if messages[0].content is string else messages[0].content.text -}}
+    {%- if messages[0].content is string -%}
+        {{- messages[0].content -}}
+    {%- elif messages[0].content is mapping and "text" in messages[0].content -%}
+        {{- messages[0].content.text -}}
+    {%- else -%}
+        {{- raise_exception("Invalid system message") -}}
+    {%- endif -%}
     {%- set turns = messages[1:] -%}
 {%- else -%}
     {{- "You are Apertus, a helpful assistant created by the SwissAI initiative.\n" -}}
@@ -147,7 +152,8 @@ export const chatTemplate = String.raw`{#- Conversation format of Apertus: <s>, 
 {#- open: an assistant turn has begun; inner: its thoughts have; outputs: tool messages are being listed. -#}
 {%- set state = namespace(open=false, inner=false, outputs=false, kind="") -%}
 {%- for message in turns -%}
-    {%- if state.outputs and message.role != "tool" -%}
+    {#- A list of outputs ends where something else is written. -#}
+    {%- if state.outputs and message.role != "tool" and (message.role == "user" or message.content is not mapping) -%}
         {{- "]" -}}
         {%- set state.outputs = false -%}
     {%- endif -%}
@@ -160,9 +166,9 @@ export const chatTemplate = String.raw`{#- Conversation format of Apertus: <s>, 
         {{- "<|user_start|>" -}}
         {%- if message.content is string -%}
             {{- message.content -}}
-        {%- elif message.content is mapping and message.content.parts -%}
-            {%- for part in message.content.parts if part.type == "text" -%}
-                {{- part.text -}}
+        {%- elif message.content is mapping and "parts" in message.content -%}
+            {%- for part in message.content.parts -%}
+                {{- part.text if part.type == "text" else raise_exception("Invalid user part") -}}
             {%- endfor -%}
         {%- else -%}
             {{- raise_exception("Invalid user message") -}}
@@ -173,7 +179,7 @@ export const chatTemplate = String.raw`{#- Conversation format of Apertus: <s>, 
             {{- "<|assistant_start|>" -}}
             {%- set state.open = true -%}
         {%- endif -%}
-        {%- if message.content is mapping and message.content.blocks -%}
+        {%- if message.content is mapping and "blocks" in message.content -%}
             {%- set kind = "blocks" -%}
         {%- elif message.content is string or (message.content is none and message.tool_calls) -%}
             {%- set kind = "string" -%}
@@ -186,6 +192,10 @@ export const chatTemplate = String.raw`{#- Conversation format of Apertus: <s>, 
         {%- set state.kind = kind -%}
         {%- if kind == "blocks" -%}
             {%- for block in message.content.blocks -%}
+                {%- if state.outputs -%}
+                    {{- raise_exception("Tool outputs both as messages and as blocks") if block.type == "tool_outputs" else "]" -}}
+                    {%- set state.outputs = false -%}
+                {%- endif -%}
                 {%- if block.type == "thoughts" -%}
                     {%- if not state.inner -%}
                         {{- "<|inner_prefix|>" -}}
@@ -193,7 +203,7 @@ export const chatTemplate = String.raw`{#- Conversation format of Apertus: <s>, 
                     {%- endif -%}
                     {{- block.text -}}
                 {%- elif block.type == "tool_calls" -%}
-                    {%- if state.inner and block.calls[0].name == "display_answers" -%}
+                    {%- if state.inner and not loop.first and block.calls | length == 1 and block.calls[0].name == "display_answers" -%}
                         {{- "<|inner_suffix|>" -}}
                         {%- set state.inner = false -%}
                     {%- endif -%}
@@ -221,14 +231,17 @@ export const chatTemplate = String.raw`{#- Conversation format of Apertus: <s>, 
             {%- endfor -%}
         {%- else -%}
             {{- message.content if message.content is string else "" -}}
-            {%- if message.tool_calls -%}
-                {{- "<|tools_prefix|>[" -}}
-                {%- for call in message.tool_calls -%}
-                    {{- '{"' + call.function.name + '": ' + call.function.arguments + "}" -}}
-                    {{- "" if loop.last else ", " -}}
-                {%- endfor -%}
-                {{- "]<|tools_suffix|>" -}}
-            {%- endif -%}
+        {%- endif -%}
+        {%- if message.tool_calls -%}
+            {{- "<|tools_prefix|>[" -}}
+            {%- for call in message.tool_calls -%}
+                {%- if call.type is defined and call.type != "function" -%}
+                    {{- raise_exception("Invalid tool call type") -}}
+                {%- endif -%}
+                {{- '{"' + call.function.name + '": ' + call.function.arguments + "}" -}}
+                {{- "" if loop.last else ", " -}}
+            {%- endfor -%}
+            {{- "]<|tools_suffix|>" -}}
         {%- endif -%}
     {%- elif message.role == "tool" -%}
         {%- if not state.open -%}

@@ -1,5 +1,5 @@
-// JSON numbers as Python writes them. Chat templates are programs for Python, where 1.0 stays 1.0, and integers have as many
-// digits as they need; JavaScript reads both as a double, and forgets how they were written.
+// JSON as Python reads it. Chat templates are programs for Python, where 1.0 stays 1.0, integers have as many digits as they
+// need, and the keys of an object stay in their order; JavaScript reads numbers as doubles, and puts keys like "10" first.
 //
 // Does not: calculate.
 
@@ -17,28 +17,50 @@ export class PythonNumber {
   }
 }
 
-const numbersAndStrings = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
+const tokens = /"(?:[^"\\]|\\.)*"(?:\s*:)?|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
 
-/** Parses JSON as JSON.parse does, with a PythonNumber where the two languages differ. Throws what JSON.parse does. */
+/** A key that JavaScript takes for an index, and puts before the others. */
+const index = /^(?:0|[1-9]\d{0,9})$/;
+
+/**
+ * Parses JSON as JSON.parse does, with a PythonNumber and `inOrder` where the two languages differ. Throws what JSON.parse does.
+ */
 export function parsePythonJson(text: string): unknown {
   const value: unknown = JSON.parse(text);
   let differs = false;
   // No string begins with it, however it was spelled.
   const plain = JSON.stringify(value);
-  let quote = '"\u{f0000}';
-  while (plain.includes(quote)) quote += '\u{f0000}';
-  const marked = text.replace(numbersAndStrings, (token) => {
+  let mark = '\u{f0000}';
+  while (plain.includes(`"${mark}`)) mark += '\u{f0000}';
+  const marked = text.replace(tokens, (token) => {
+    if (token.endsWith(':')) {
+      const key = JSON.parse(token.slice(0, token.lastIndexOf('"') + 1)) as string;
+      if (!index.test(key)) return token;
+      differs = true;
+      return `"${mark}${key}":`;
+    }
     if (token.startsWith('"')) return token;
     const python = pythonNumber(token);
     if (python === JSON.stringify(Number(token))) return token;
     differs = true;
-    return `${quote}${python}"`;
+    return `"${mark}${python}"`;
   });
   if (!differs) return value;
-  const mark = quote.slice(1);
-  return JSON.parse(marked, (_, field: unknown) =>
-    typeof field === 'string' && field.startsWith(mark) ? new PythonNumber(field.slice(mark.length)) : field,
-  );
+  return JSON.parse(marked, (_, field: unknown) => {
+    if (typeof field === 'string') return field.startsWith(mark) ? new PythonNumber(field.slice(mark.length)) : field;
+    if (field === null || typeof field !== 'object' || Array.isArray(field)) return field;
+    const entries = Object.entries(field);
+    if (!entries.some(([key]) => key.startsWith(mark))) return field;
+    return inOrder(entries.map(([key, own]) => [key.startsWith(mark) ? key.slice(mark.length) : key, own]));
+  });
+}
+
+/** An object whose keys are listed in the order of its entries. */
+export function inOrder<T>(entries: readonly (readonly [string, T])[]): Record<string, T> {
+  const object = Object.fromEntries(entries);
+  const keys = [...new Set(entries.map(([key]) => key))];
+  if (Object.keys(object).every((key, i) => key === keys[i])) return object;
+  return new Proxy(object, { ownKeys: () => keys });
 }
 
 /** A JSON number as Python reads and writes it: `json.dumps(json.loads(token))`. */
