@@ -1,11 +1,12 @@
 // `belay campaign link` and `sentinel`: what the job of a link runs on its first node, and on others in case that one dies.
 //
 // Does not: decide; cluster/link.ts does.
+import { appendFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { buildCommand, numberParser } from '@stricli/core';
-import { type Log, terminalLog } from '../base/progress.ts';
+import { type Log, silentLog, terminalLog } from '../base/progress.ts';
 import type { TakeoverFile } from '../cluster/campaign-folder.ts';
 import { askThroughSlurm } from '../cluster/health/ask-node.ts';
 import { Watcher } from '../cluster/health/watcher.ts';
@@ -112,11 +113,25 @@ EXAMPLE
   },
 });
 
+/** For a process whose output went through an srun that is gone with its node: nobody reads it, and it could fill up. */
+function fileLog(path: string): Log {
+  return {
+    ...silentLog,
+    line(text) {
+      try {
+        appendFileSync(path, `${text}\n`);
+      } catch {
+        // A full disk. The events of the link say the same.
+      }
+    },
+  };
+}
+
 /** Decides for a link until it is over. */
 async function control(open: OpenCampaign, signal: AbortSignal, takeover?: TakeoverFile): Promise<void> {
   const { folder, campaign, site, scheduler } = open;
   const job = ownJob();
-  const log = terminalLog();
+  const log = takeover ? fileLog(join(folder.campaign, 'logs', `${job}.log`)) : terminalLog();
   const isSlurm = campaign.scheduler === 'slurm';
   const steps = isSlurm ? slurmSteps() : localSteps();
   const { vet: settings } = campaign.spec;

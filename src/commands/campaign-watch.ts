@@ -110,8 +110,6 @@ EXAMPLE
     const launch = folder.launches(name).at(-1);
     const paths = [
       ...(job === undefined ? [] : [join(folder.campaign, 'logs', `${job}.log`)]),
-      // What who took over says.
-      ...(folder.takeovers(name).length === 0 ? [] : [folder.link(name, 'sentinels.txt')]),
       ...(launch === undefined ? [] : [folder.link(name, 'steps', launch, 'log.txt')]),
     ];
     for (const path of paths) {
