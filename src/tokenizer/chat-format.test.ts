@@ -90,6 +90,19 @@ test('drawn tools and conversations are rendered as jinja2 renders the published
   }
 });
 
+test('a template of its own reads numbers and keys of messages as Python does', () => {
+  const { messages } = conversationFrom(
+    parsePythonJson('[{"role": "user", "content": "<|user_end|>", "weight": 2.0, "notes": {"b": 1e16, "1": null}}]'),
+    'messages',
+  );
+  const template = '{{ messages[0].weight }} {{ messages[0].notes | tojson }}{{ messages[0].content }}';
+  const text = '2.0 {"b": 1e+16, "1": null}<|user_end|>';
+  assert.equal(renderChat(messages, { template }), text);
+  const ids = encodeChat(tokenizer, messages, { template });
+  assert.equal(tokenizer.decode(ids), text);
+  assert.ok(!ids.some((id) => tokenizer.isSpecial(id)));
+});
+
 test('numbers of JSON keep what Python keeps, and nothing else is taken for one', () => {
   const texts: [string, string][] = [
     ['1.0', '1.0'],

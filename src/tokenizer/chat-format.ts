@@ -73,17 +73,18 @@ export function renderChat(messages: readonly Message[], options: ChatOptions = 
   }
   const date = options.date ?? new Date().toISOString().slice(0, 10);
   if (!isDate(date)) throw new UserError('the date of a conversation is none', { found: date, expected: 'YYYY-MM-DD' });
-  const [mark = ''] = options.tools ? unusedCharacters(JSON.stringify([messages, options.tools]) + source, 1) : [];
+  const [mark = ''] = unusedCharacters(JSON.stringify([messages, options.tools]) + source, 1);
   try {
     const text = template.render({
-      messages,
+      messages: asMarkedTexts(messages, mark),
       bos_token: '<s>',
       ...(options.tools ? { tools: asMarkedTexts(options.tools, mark) } : {}),
       enable_thinking: options.enableThinking ?? false,
       add_generation_prompt: options.addGenerationPrompt ?? false,
       format_date: (format: string) => formatDate(date, format),
+      length_of: (part: string) => [...withoutMarks(part, mark)].length,
     });
-    return mark === '' ? text : withoutMarks(text, mark);
+    return withoutMarks(text, mark);
   } catch (cause) {
     throw new UserError(`the conversation cannot be rendered: ${errorText(cause)}`, {
       expected:

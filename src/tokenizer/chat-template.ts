@@ -20,8 +20,9 @@ export const chatTemplate = String.raw`{#- Conversation format of Apertus: <s>, 
                 {%- set inner = name_of(element) -%}
             {%- else -%}
                 {%- set nested = type_of(schema["items"]) -%}
-                {#- Long element types are not spelled out, nor is this one. -#}
-                {%- if nested | length <= 50 and nested != "object | object" -%}
+                {#- Long element types are not spelled out, nor is this one. An engine may count otherwise than Python. -#}
+                {%- set size = length_of(nested) if length_of is defined else nested | length -%}
+                {%- if size <= 50 and nested != "object | object" -%}
                     {%- set inner = nested -%}
                 {%- endif -%}
             {%- endif -%}

@@ -93,6 +93,14 @@ def tool():
     return {"type": "function", "function": drawn} if maybe(0.1) else drawn
 
 
+def short_tool():
+    """Element types about as long as those that are spelled out."""
+    names = [draw.choice(["n", "🙂", "ü"]) * draw.randrange(1, 9) for _ in range(2)]
+    inner = {name: {"oneOf": [{"type": "number", "default": draw.choice(numbers)}]} for name in names[: draw.randrange(1, 3)]}
+    items = draw.choice([{"type": "object", "properties": inner}, {"oneOf": list(inner.values())}])
+    return {"name": "f", "description": "d", "parameters": {"properties": {"a": {"type": "array", "items": items}}}}
+
+
 def block():
     kind = draw.choice(["thoughts", "tool_calls", "tool_outputs", "response"])
     if kind == "tool_calls":
@@ -146,5 +154,6 @@ def cases(count, request):
 question = [{"role": "user", "content": "x"}]
 kept = cases(120, lambda: {"messages": question, "tools": [tool() for _ in range(draw.randrange(1, 3))]})
 kept += cases(80, lambda: {"messages": conversation()})
+kept += cases(40, lambda: {"messages": [{"role": "system", "content": ""}], "tools": [short_tool()]})
 json.dump({"date": "2026-11-23", "cases": kept}, sys.stdout, ensure_ascii=False, indent=1)
 print()
