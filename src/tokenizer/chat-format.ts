@@ -12,7 +12,7 @@ import type { Tokenizer } from './bpe.ts';
 import { ChatMarks, unusedCharacters } from './chat-marks.ts';
 import { chatTemplate } from './chat-template.ts';
 import { inOrder, PythonNumber } from './python-json.ts';
-import { ASSISTANT_END, ASSISTANT_START, reservedContent, reservedTokens } from './special-tokens.ts';
+import { ASSISTANT_END, ASSISTANT_START, BOS, reservedContent, reservedTokens } from './special-tokens.ts';
 
 /** A step of a structured assistant turn. */
 export type Block =
@@ -121,14 +121,27 @@ function formatDate(date: string, format: string): string {
   return format.replaceAll('%Y', year).replaceAll('%m', month).replaceAll('%d', day);
 }
 
-/** The ids of a conversation in the inference format. */
+/**
+ * The ids of a conversation in the inference format. Errors: a UserError where a template of its own looks for signs of control
+ * tokens in messages, for it does not find them there.
+ */
 export function encodeChat(tokenizer: Tokenizer, messages: readonly Message[], options: ChatOptions = {}): number[] {
   const marks = new ChatMarks(tokenizer, [messages, options.tools ?? []], options.template ?? chatTemplate);
   const rendered = renderChat(marks.mark(messages), {
     ...options,
     ...(options.tools ? { tools: marks.mark(options.tools) } : {}),
   });
-  return encodeParts(tokenizer, marks.parts(rendered));
+  const parts = marks.parts(rendered);
+  if (options.template !== undefined) {
+    const text = parts.map((part) => ('text' in part ? part.text : part.control)).join('');
+    if (text !== renderChat(messages, options)) {
+      throw new UserError('the chat template changes what looks like a control token in messages or tools', {
+        expected: 'a template that writes them as they are, without escaping, cutting or replacing < and the like',
+        next: 'render without ids, or take those signs out of the messages',
+      });
+    }
+  }
+  return encodeParts(tokenizer, parts);
 }
 
 export interface ConversationOptions extends ChatOptions {
@@ -278,7 +291,9 @@ function encodeParts(tokenizer: Tokenizer, parts: readonly Part[]): number[] {
 }
 
 function idOf(tokenizer: Tokenizer, content: string): number {
-  const id = tokenizer.idOf(content);
+  const named = tokenizer.idOf(content);
+  // Where Apertus' tokens were given other names, their ids tell them.
+  const id = named ?? (tokenizer.idOf(reservedContent(BOS)) === BOS ? rawIds.get(content) : undefined);
   if (id === undefined || !tokenizer.isSpecial(id)) {
     throw new UserError('this tokenizer has no conversation format', {
       found: `no control token ${content}`,

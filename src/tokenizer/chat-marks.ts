@@ -1,7 +1,7 @@
 // Keeps what a conversation says apart from the control tokens that its template writes.
 //
 // A control token is told by its spelling, and a message may spell one too, or pieces that the template puts together. So
-// one character of each spelling, its first sign that is neither letter nor digit, gives way to a stand-in wherever it
+// one character of each spelling, its first sign such as < or [, gives way to a stand-in wherever it
 // occurs in messages and tools while the template runs. (Another character, not one more: a template may ask how long a
 // text is.)
 //
@@ -19,6 +19,9 @@ interface Controls {
   readonly words: readonly string[];
 }
 
+/** No letter or digit; nor what JSON escapes, for a stand-in is not escaped. */
+const mark = /[^\p{L}\p{N}\p{Cc}\s_"\\]/u;
+
 const known = new WeakMap<Tokenizer, Controls>();
 
 /** Those of a tokenizer; the reserved ones, too, where it lacks them: a template that writes them is not for it. */
@@ -27,7 +30,7 @@ function controlsOf(tokenizer: Tokenizer): Controls {
   if (kept) return kept;
   const reserved = reservedTokens.filter(({ special }) => special).map(({ content }) => content);
   const all = [...new Set([...tokenizer.specials(), ...reserved])];
-  const withSign = all.map((content) => ({ content, sign: /[^\p{L}\p{N}\s_]/u.exec(content)?.[0] }));
+  const withSign = all.map((content) => ({ content, sign: mark.exec(content)?.[0] }));
   const found = withSign.filter(({ sign }) => sign !== undefined).map(({ content }) => content);
   const controls = {
     // The longest first: one may begin with another.
