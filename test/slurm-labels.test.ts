@@ -3,10 +3,9 @@
 //
 // An exception, a full disk, SIGSEGV and SIGKILL of a rank are in slurm-campaign.test.ts as well.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import {
-  accessSync,
   chmodSync,
-  constants,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -34,12 +33,23 @@ const needsNodes = { skip, timeout: 300_000 };
 /** Where Slurm limits the memory of jobs: the kernel's memory cgroups of the first version. */
 const memoryGroups = '/sys/fs/cgroup/memory';
 const noMemoryGroups = ((): string | undefined => {
+  const group = join(memoryGroups, `belay-labels-${process.pid}`);
   try {
-    accessSync(join(memoryGroups, 'memory.limit_in_bytes'), constants.R_OK);
-    accessSync(memoryGroups, constants.W_OK);
-    return undefined;
+    mkdirSync(group);
   } catch {
     return `no memory cgroup of the first version can be made at ${memoryGroups}: nothing ends a process for its memory here`;
+  }
+  try {
+    writeFileSync(join(group, 'memory.limit_in_bytes'), `${200 * 2 ** 20}`);
+    const greedy = 'for (const taken = []; taken.length < 256; ) taken.push(Buffer.alloc(1 << 22, 1))';
+    const enter = 'echo $$ >"$1" && exec "$2" -e "$3"';
+    const { signal, status } = spawnSync('sh', [
+      ...['-c', enter, 'sh', join(group, 'cgroup.procs'), process.execPath, greedy],
+    ]);
+    if (signal === 'SIGKILL') return undefined;
+    return `a process with more memory than its group ${group} may have ended with ${signal ?? status}: nothing limits memory here`;
+  } finally {
+    rmdirSync(group);
   }
 })();
 
@@ -55,6 +65,8 @@ before(async () => {
   mkdirSync(dir);
   // Groups of jobs are named by node and job: another cluster on this machine must not have the same.
   const conf = [`FirstJobId=${1000 + (process.pid % 60_000) * 1000}`];
+  // What a loaded machine holds up for a moment must not be taken for a dead node.
+  conf.push('SlurmdTimeout=10');
   if (noMemoryGroups === undefined) {
     conf.push('TaskPlugin=task/cgroup', 'SelectTypeParameters=CR_Core_Memory', 'DefMemPerNode=480');
     const lines = ['CgroupPlugin=cgroup/v1', 'CgroupMountpoint=/sys/fs/cgroup', 'ConstrainRAMSpace=yes'];
@@ -235,7 +247,7 @@ test('ends of all kinds, side by side: labels in history, status and report', ne
   if (noMemoryGroups !== undefined) t.diagnostic(`left out, out-of-memory: ${noMemoryGroups}`);
   const submit = async ([name, { set = [], spec, fault: broken }]: [string, Row]): Promise<void> => {
     const dir = runs.folder(name);
-    const shape = { nodes: 1, sbatch: ['--exclude=n5,n6'], environment: broken?.(dir) ?? fault() };
+    const shape = { nodes: 1, sbatch: ['--exclude=n5,n6'], silenceSeconds: 15, environment: broken?.(dir) ?? fault() };
     const campaign = await Campaign.submitBeside(
       cluster,
       dir,

@@ -261,9 +261,10 @@ apart=(unshare --net --uts --mount --ipc --pid --fork --kill-child)
 start_node() { # I [OPTION OF SLURMD]
   "${apart[@]}" bash "$0" node "$dir" "$1" "${2:-}" </dev/null >>"$dir/log/n$1.out" 2>&1 &
 }
+# A node that boots again keeps its hardware address, or the others would send to the old one until they ask again.
 join_node() { # I
   until_ok 10 test -e "$dir/n$1.pid" &&
-    ip link add "to-n$1" type veth peer name eth0 netns "$(cat "$dir/n$1.pid")" &&
+    ip link add "to-n$1" type veth peer name eth0 address "$(printf '02:00:00:00:00:%02x' "$1")" netns "$(cat "$dir/n$1.pid")" &&
     ip link set "to-n$1" master bridge up
 }
 
