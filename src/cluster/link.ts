@@ -160,6 +160,22 @@ class Link {
     }
   }
 
+  /** The link that was begun after this one, where there is one: this job is over, and its controller did not notice. */
+  private get laterLink(): string | undefined {
+    const { folder, name } = this;
+    return folder.links().find((each) => Number(each) > Number(name) && folder.record(each, 'begin.json'));
+  }
+
+  /** The end of this link where somebody else decides by now, who must find everything as they left it. */
+  private async ousted(): Promise<LinkEndFile | undefined> {
+    if (this.link.isTakenOver) return await this.standBy();
+    const { laterLink } = this;
+    if (laterLink === undefined) return undefined;
+    this.isSuperseded = true;
+    this.link.event('superseded', { by: laterLink });
+    return await this.end('successor', 'a later link has taken over');
+  }
+
   /** Not enough time for a start and a save. */
   private get isTooLate(): boolean {
     const { campaign, site } = this.options;
@@ -280,7 +296,8 @@ class Link {
     const { folder, options } = this;
     const { engine, campaign, site, steps, log } = options;
     const { spec } = campaign;
-    if (this.link.isTakenOver) return await this.standBy();
+    const ousted = await this.ousted();
+    if (ousted) return ousted;
     const cleaned = engine.prepare();
     if (cleaned.unfinished.length > 0) this.link.event('unfinished', { checkpoints: [...cleaned.unfinished] });
     if (cleaned.stopAsked || folder.isRequested('stop')) return await this.stopByUser();
@@ -321,12 +338,11 @@ class Link {
     });
     if (index === 0) void recordPast(this.link);
     const training = { nodes: nodes.length, usable: usable.length, began, before: before.step, looked: 0 };
-    const superseded = await this.watchOver(running, watcher, join(place, 'log.txt'), training);
+    await this.watchOver(running, watcher, join(place, 'log.txt'), training);
     await watcher?.end();
     const { exit, signal } = await running.ended;
-    if (this.link.isTakenOver) return await this.standBy();
-    this.isSuperseded = superseded;
-    if (superseded) return await this.end('successor', 'a later link has taken over');
+    const oustedMeanwhile = await this.ousted();
+    if (oustedMeanwhile) return oustedMeanwhile;
     const verdict = engine.verdict({ exit, signal, before });
     return await this.afterLaunch(launch, verdict, { exit, signal, began, from: before.step, nodes, all, watcher });
   }
@@ -342,18 +358,17 @@ class Link {
     return await this.end('successor', `the next link can have ${growth.to} nodes`, { growth });
   }
 
-  /** Waits for the training, answers requests. True where a later link has begun, and this one must leave. */
+  /** Waits for the training, answers requests. Ends it where somebody else decides by now. */
   private async watchOver(
     running: Running,
     watcher: LinkWatcher | undefined,
     logPath: string,
     training: Training,
-  ): Promise<boolean> {
+  ): Promise<void> {
     const { engine, signal } = this.options;
     const { folder } = this;
     let killAt = Number.POSITIVE_INFINITY;
     let isOver = false;
-    let superseded = false;
     let isStopping = false;
     let looking: Promise<unknown> | undefined;
     let found = this.growing;
@@ -389,16 +404,7 @@ class Link {
           running.pause(this.options.site.slurm.warningSignal);
         }
       }
-      const newer = folder
-        .links()
-        .find((name) => Number(name) > Number(this.name) && folder.record(name, 'begin.json'));
-      if (newer !== undefined) {
-        superseded = true;
-        this.link.event('superseded', { by: newer });
-        await running.kill();
-        break;
-      }
-      if (this.link.isTakenOver) {
+      if (this.link.isTakenOver || this.laterLink !== undefined) {
         await running.kill();
         break;
       }
@@ -417,7 +423,6 @@ class Link {
         this.link.event('watch-failed', { why: errorText(error) });
       }
     }
-    return superseded;
   }
 
   private async afterLaunch(
@@ -460,6 +465,9 @@ class Link {
       if (verdict.domain === 'infrastructure' && verdict.node !== undefined && nodes.includes(verdict.node)) {
         this.lost.set(verdict.node, verdict.cause);
       }
+      // The questions took their time; whoever took over in it has settled this start already.
+      const ousted = await this.ousted();
+      if (ousted) return ousted;
     }
     const number = signal === null ? undefined : constants.signals[signal as NodeJS.Signals];
     folder.write(this.name, `steps/${launch}/end.json`, {

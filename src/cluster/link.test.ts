@@ -1,0 +1,139 @@
+// The controller of a link with a scheduler, steps and an engine that are made up: what it does when two of them are alive,
+// and when what it asks does not answer.
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { silentLog } from '../base/progress.ts';
+import { type CampaignFile, CampaignFolder, campaignFormat, type LaunchEndFile } from './campaign-folder.ts';
+import { parseCampaignSpec } from './campaign-spec.ts';
+import type { Engine, StepOutcome } from './engine.ts';
+import type { Running, Steps } from './job-steps.ts';
+import { runLink } from './link.ts';
+import type { LinkOptions } from './link-context.ts';
+import type { Job, Scheduler } from './scheduler.ts';
+import { loadSite } from './sites.ts';
+
+const scratch = mkdtempSync(join(tmpdir(), 'belay-link-'));
+after(() => rmSync(scratch, { recursive: true, force: true }));
+
+interface Parts {
+  readonly nodes?: { readonly min: number; readonly max: number };
+  readonly scheduler?: Partial<Scheduler>;
+  readonly engine?: Partial<Engine>;
+  readonly steps?: Partial<Steps>;
+  /** How the training ends, start by start; the last one again and again. */
+  readonly outcomes?: readonly StepOutcome[];
+  readonly more?: Partial<LinkOptions>;
+}
+
+/** A link of a campaign of one's own, as the first job of it. */
+function linkOf(name: string, parts: Parts = {}): { readonly folder: CampaignFolder; readonly options: LinkOptions } {
+  const folder = new CampaignFolder(join(scratch, name));
+  const spec = parseCampaignSpec(
+    { name, recipe: 'demo-tiny', nodes: parts.nodes ?? { min: 1, max: 2 }, time: '10:00', vet: null },
+    'test',
+  );
+  const campaign: CampaignFile = {
+    format: campaignFormat,
+    ...{ name, id: 'abc', created: '', spec, specHash: '', scheduler: 'slurm', belay: ['belay'], version: '0' },
+  };
+  folder.create(campaign);
+  const first = folder.newLink();
+  folder.write(first, 'job.json', { job: '1', submitted: 1, predecessor: null });
+  const own = {
+    ...{ id: '1', name, user: 'me', state: 'running', raw: 'RUNNING', reason: '', nodes: ['a', 'b'] },
+    ...{ ends: Date.now() / 1000 + 36_000 },
+  } as const satisfies Job;
+  let submitted = 1;
+  const scheduler = {
+    name: 'fake',
+    lacks: new Set(),
+    submit: async () => `${++submitted}`,
+    jobs: async ({ ids }: { readonly ids?: readonly string[] }) => (ids?.includes('1') ? [own] : []),
+    nodes: async () => [],
+    cancel: async () => undefined,
+    update: async () => undefined,
+    history: async () => [],
+    ...parts.scheduler,
+  } as unknown as Scheduler;
+  const outcomes = [...(parts.outcomes ?? ['finished'])];
+  const engine: Engine = {
+    name: 'belay',
+    progress: () => ({ step: 0, total: 10, phase: null, isFinished: false }),
+    nodeCounts: (most) => Array.from({ length: most }, (_, index) => most - index),
+    ask: () => undefined,
+    prepare: () => ({ stopAsked: false, unfinished: [] }),
+    step: () => ({ files: [], before: [], srun: [], argv: ['train'] }),
+    verdict: () => ({
+      outcome: (outcomes.length > 1 ? outcomes.shift() : outcomes[0]) as StepOutcome,
+      why: 'as the test has it',
+    }),
+    ...parts.engine,
+  };
+  const steps: Steps = {
+    start: async () => running(0),
+    answers: async () => true,
+    background: () => undefined,
+    endOthers: async () => undefined,
+    here: async () => 0,
+    ...parts.steps,
+  };
+  const options: LinkOptions = {
+    ...{ folder, campaign, site: loadSite('generic'), engine, scheduler, steps, job: '1', log: silentLog },
+    ...parts.more,
+  };
+  return { folder, options };
+}
+
+function running(exit: number): Running {
+  return { pause: () => undefined, ended: Promise.resolve({ exit, signal: null }), kill: async () => undefined };
+}
+
+test('a controller that slept while it judged a start, and wakes up, changes nothing of who took over', async () => {
+  const judged: LaunchEndFile = { time: 5, exit: null, outcome: 'failed', why: 'settled', from: 0, to: 0 };
+  const { folder, options } = linkOf('woken', {
+    outcomes: ['mistake'],
+    steps: {
+      async answers() {
+        assert.ok(folder.takeOver('0001', { time: 4, host: 'b', from: 'a', why: 'silent' }));
+        folder.write('0001', 'steps/00/end.json', judged);
+        setTimeout(() => folder.write('0001', 'end.json', { time: 6, why: 'by b', next: 'successor' }), 300);
+        return true;
+      },
+    },
+    nodes: { min: 1, max: 1 },
+  });
+  assert.equal((await runLink(options)).why, 'by b');
+  assert.deepEqual(folder.record('0001', 'steps', '00', 'end.json'), judged);
+  assert.equal(folder.stopped(), undefined, 'the other one trains on');
+});
+
+test('a controller that wakes up after a later link began starts nothing, and takes no trigger away', async () => {
+  const did: string[] = [];
+  const { folder, options } = linkOf('late', {
+    outcomes: ['failed'],
+    engine: {
+      prepare() {
+        did.push('prepare');
+        return { stopAsked: false, unfinished: [] };
+      },
+    },
+    steps: {
+      async start() {
+        did.push('start');
+        return running(1);
+      },
+      async answers() {
+        if (folder.links().length < 3) {
+          const later = folder.newLink();
+          folder.write(later, 'begin.json', { time: 9, job: '3', nodes: ['c'], host: 'c' });
+        }
+        return true;
+      },
+    },
+  });
+  assert.equal((await runLink(options)).why, 'a later link has taken over');
+  assert.deepEqual(did, ['prepare', 'start']);
+});
