@@ -5,6 +5,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { setTimeout as wait } from 'node:timers/promises';
+import { readLines } from '../base/events.ts';
 import { silentLog } from '../base/progress.ts';
 import { type CampaignFile, CampaignFolder, campaignFormat, type LaunchEndFile } from './campaign-folder.ts';
 import { parseCampaignSpec } from './campaign-spec.ts';
@@ -136,4 +138,27 @@ test('a controller that wakes up after a later link began starts nothing, and ta
   });
   assert.equal((await runLink(options)).why, 'a later link has taken over');
   assert.deepEqual(did, ['prepare', 'start']);
+});
+
+test('what cannot be read in the moment of a look ends neither the training nor its controller', async () => {
+  let isTraining = false;
+  let looks = 0;
+  const { folder, options } = linkOf('unread', {
+    engine: {
+      // As a tracker of Megatron's is, while it is written.
+      progress() {
+        if (isTraining && looks++ < 3) throw new Error('the tracker does not name a checkpoint');
+        return { step: 0, total: 10, phase: null, isFinished: false };
+      },
+    },
+    steps: {
+      async start() {
+        isTraining = true;
+        return { ...running(0), ended: wait(2600, { exit: 0, signal: null }) };
+      },
+    },
+  });
+  assert.equal((await runLink(options)).why, 'trained to the end');
+  const told = readLines<{ readonly event: string }>(folder.link('0001', 'events.jsonl'));
+  assert.equal(told.filter(({ event }) => event === 'look-failed').length, 1, 'the same trouble is told once');
 });

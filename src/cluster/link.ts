@@ -374,42 +374,54 @@ class Link {
     let found = this.growing;
     void running.ended.then(() => (isOver = true));
     const log = new Follower(logPath);
+    const told = new Set<string>();
+    const tellOnce = (event: string, error: unknown): void => {
+      const why = errorText(error);
+      if (!told.has(`${event} ${why}`)) this.link.event(event, { why });
+      told.add(`${event} ${why}`);
+    };
     while (!isOver) {
       await Promise.race([running.ended, wait(tickMs)]);
       if (isOver) break;
-      if (folder.isRequested('save')) {
-        engine.ask('save');
-        folder.answered('save');
-        this.link.event('asked', { what: 'save' });
-      }
-      if (folder.isRequested('stop') && killAt === Number.POSITIVE_INFINITY) {
-        engine.ask('stop');
-        folder.answered('stop');
-        isStopping = true;
-        this.link.event('asked', { what: 'stop' });
-      }
-      if (!this.growing && this.successor !== undefined && !isStopping && killAt === Number.POSITIVE_INFINITY) {
-        // Where nothing tells of steps, a new checkpoint does.
-        const taken = watcher?.stepsTaken || Math.max(0, engine.progress().step - training.before);
-        // Beside the watching: a scheduler that is away takes its time.
-        looking ??= this.growth
-          .whileTraining(training, taken, this.ends)
-          .then((growth) => (found = growth))
-          .catch((error: unknown) => this.link.event('growth-failed', { why: errorText(error) }))
-          .finally(() => (looking = undefined));
-        if (found) {
-          this.growing = found;
-          const { from, to, back } = found;
-          this.link.event('grow', { from, to, ...(back ? { back: [...back] } : {}) });
-          running.pause(this.options.site.slurm.warningSignal);
+      try {
+        if (this.link.isTakenOver || this.laterLink !== undefined) {
+          await running.kill();
+          break;
         }
-      }
-      if (this.link.isTakenOver || this.laterLink !== undefined) {
-        await running.kill();
-        break;
+        if (/\brank \d+(?: on \S+)? was lost\b/.test(log.more()))
+          killAt = Math.min(killAt, Date.now() + lostPatienceMs);
+        if (folder.isRequested('save')) {
+          engine.ask('save');
+          folder.answered('save');
+          this.link.event('asked', { what: 'save' });
+        }
+        if (folder.isRequested('stop') && killAt === Number.POSITIVE_INFINITY) {
+          engine.ask('stop');
+          folder.answered('stop');
+          isStopping = true;
+          this.link.event('asked', { what: 'stop' });
+        }
+        if (!this.growing && this.successor !== undefined && !isStopping && killAt === Number.POSITIVE_INFINITY) {
+          // Where nothing tells of steps, a new checkpoint does.
+          const taken = watcher?.stepsTaken || Math.max(0, engine.progress().step - training.before);
+          // Beside the watching: a scheduler that is away takes its time.
+          looking ??= this.growth
+            .whileTraining(training, taken, this.ends)
+            .then((growth) => (found = growth))
+            .catch((error: unknown) => this.link.event('growth-failed', { why: errorText(error) }))
+            .finally(() => (looking = undefined));
+          if (found) {
+            this.growing = found;
+            const { from, to, back } = found;
+            this.link.event('grow', { from, to, ...(back ? { back: [...back] } : {}) });
+            running.pause(this.options.site.slurm.warningSignal);
+          }
+        }
+      } catch (error) {
+        // A file system that is away, a file that is being written: the next look finds more.
+        tellOnce('look-failed', error);
       }
       if (signal?.aborted && killAt === Number.POSITIVE_INFINITY) killAt = Date.now() + leavePatienceMs;
-      if (/\brank \d+(?: on \S+)? was lost\b/.test(log.more())) killAt = Math.min(killAt, Date.now() + lostPatienceMs);
       if (watcher?.hang) killAt = Math.min(killAt, Date.now());
       if (Date.now() >= killAt) {
         this.link.event('killed', { why: watcher?.hang ? 'it hangs' : 'it did not end by itself' });
@@ -420,7 +432,7 @@ class Link {
         await watcher?.tick();
       } catch (error) {
         // Nobody trains for the sake of being watched.
-        this.link.event('watch-failed', { why: errorText(error) });
+        tellOnce('watch-failed', error);
       }
     }
   }
