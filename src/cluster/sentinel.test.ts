@@ -77,3 +77,19 @@ test('a node that the scheduler calls down is not waited for; nor is a link that
   writeFileSync(over.link('0001', 'end.json'), '{}');
   assert.equal(await watch(over), undefined);
 });
+
+test('a scheduler that takes its time to answer does not keep a silent controller in office', async () => {
+  const folder = linkOf('slow');
+  signOfLife(folder, '0001', '1');
+  const ending = new AbortController();
+  const slow = {
+    async nodes() {
+      await wait(5000);
+      return await well.nodes();
+    },
+  };
+  const watching = watch(folder, { scheduler: slow, silenceSeconds: 6, signal: ending.signal });
+  const taken = await Promise.race([watching, wait(9000).then(() => undefined)]);
+  ending.abort();
+  assert.match(taken?.why ?? 'nobody takes over', /was silent for [67] s/);
+});

@@ -47,6 +47,8 @@ export async function keepWatch(options: SentinelOptions): Promise<TakeoverFile 
   let last = '';
   let changed = performance.now();
   let asked = performance.now();
+  let asking: Promise<unknown> | undefined;
+  let down: string | undefined;
   const takeOver = (why: string): TakeoverFile | undefined => {
     const file: TakeoverFile = { time: Date.now() / 1000, host: options.host, from: controller(), why };
     // Whoever was quicker, or a file system that is away, gets another while.
@@ -73,17 +75,23 @@ export async function keepWatch(options: SentinelOptions): Promise<TakeoverFile 
       const taken = takeOver(`the controller on ${controller()} was silent for ${silent.toFixed(0)} s`);
       if (taken) return taken;
     }
-    if (performance.now() - asked < askMs + 1000 * place * placeSeconds) continue;
-    asked = performance.now();
-    const host = controller();
-    const state = await scheduler.nodes().then(
-      (nodes) => nodes.find(({ name }) => name === host)?.state,
-      () => undefined,
-    );
-    if (state === 'down' && host === controller()) {
-      const taken = takeOver(`the scheduler calls ${host} down, where the controller runs`);
+    if (down !== undefined && down === controller()) {
+      const taken = takeOver(`the scheduler calls ${down} down, where the controller runs`);
       if (taken) return taken;
     }
+    down = undefined;
+    if (asking || performance.now() - asked < askMs + 1000 * place * placeSeconds) continue;
+    const host = controller();
+    // Beside the looks: a scheduler that takes its time must not pass for a file system that stood still.
+    asking = scheduler.nodes().then(
+      (nodes) => {
+        if (nodes.find(({ name }) => name === host)?.state === 'down') down = host;
+        [asked, asking] = [performance.now(), undefined];
+      },
+      () => {
+        [asked, asking] = [performance.now(), undefined];
+      },
+    );
   }
   return undefined;
 }
