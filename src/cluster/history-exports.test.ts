@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -166,4 +166,13 @@ test('after crashes and rollbacks TensorBoard and W&B have each step once, with 
     false,
     'it still runs',
   );
+});
+
+test('what is not an event file is never deleted for one', () => {
+  const board = join(scratch, 'mine');
+  mkdirSync(join(board, 'checkpoints'), { recursive: true });
+  const event = 'events.out.tfevents.1.host';
+  writeFileSync(join(board, event), '');
+  assert.throws(() => exportTensorBoard(board, []), /holds other things[\s\S]*checkpoints/);
+  assert.deepEqual(readdirSync(board), ['checkpoints', event]);
 });

@@ -3,7 +3,9 @@
 // Whatever was killed and taken again, each step is there once, with the numbers and the time of the attempt that counts.
 //
 // Does not: know what a metric is called elsewhere; whoever calls brings the table of names (train/metrics-log.ts).
-import { rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { UserError } from '../base/errors.ts';
 import { EventFileWriter } from '../base/tensorboard.ts';
 import type { Json } from '../base/json.ts';
 import type { History } from './history.ts';
@@ -37,9 +39,17 @@ export function metricRows(files: CampaignFiles, history: History, { tags, group
   });
 }
 
-/** Replaces what is in `dir` by one event file for TensorBoard. */
+/** Replaces the event files in `dir` by one for TensorBoard. A folder that holds anything else is not ours to empty. */
 export function exportTensorBoard(dir: string, rows: readonly WandbRow[]): string {
-  rmSync(dir, { recursive: true, force: true });
+  const there = existsSync(dir) ? readdirSync(dir) : [];
+  const others = there.filter((name) => !name.startsWith('events.out.tfevents.'));
+  if (others.length > 0) {
+    throw new UserError(`${dir} holds other things than event files, which are replaced`, {
+      found: others.slice(0, 3).join(', '),
+      expected: 'a folder of its own',
+    });
+  }
+  for (const name of there) rmSync(join(dir, name));
   const writer = new EventFileWriter(dir);
   for (const { step, time, values } of rows) writer.scalars(step, values, time);
   writer.flush();
