@@ -8,13 +8,19 @@ import { after, test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
 import { readLines } from '../base/events.ts';
 import { silentLog } from '../base/progress.ts';
-import { type CampaignFile, CampaignFolder, campaignFormat, type LaunchEndFile } from './campaign-folder.ts';
+import {
+  type CampaignFile,
+  CampaignFolder,
+  campaignFormat,
+  type LaunchEndFile,
+  type LinkJobFile,
+} from './campaign-folder.ts';
 import { parseCampaignSpec } from './campaign-spec.ts';
 import type { Engine, StepOutcome } from './engine.ts';
 import type { Running, Steps } from './job-steps.ts';
 import { runLink } from './link.ts';
 import type { LinkOptions } from './link-context.ts';
-import type { Job, Scheduler } from './scheduler.ts';
+import { type Job, type Scheduler, SchedulerError } from './scheduler.ts';
 import { loadSite } from './sites.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'belay-link-'));
@@ -161,4 +167,19 @@ test('what cannot be read in the moment of a look ends neither the training nor 
   assert.equal((await runLink(options)).why, 'trained to the end');
   const told = readLines<{ readonly event: string }>(folder.link('0001', 'events.jsonl'));
   assert.equal(told.filter(({ event }) => event === 'look-failed').length, 1, 'the same trouble is told once');
+});
+
+test('a scheduler that has no room for the successor for a while leaves no empty links behind', async () => {
+  let asked = 0;
+  const { folder, options } = linkOf('full-queue', {
+    scheduler: {
+      async submit() {
+        if (asked++ < 2) throw new SchedulerError('refused', 'job queue full', { retryable: true });
+        return '2';
+      },
+    },
+  });
+  await runLink(options);
+  assert.deepEqual(folder.links(), ['0001', '0002']);
+  assert.equal(folder.record<LinkJobFile>('0002', 'job.json')?.job, '2');
 });

@@ -234,6 +234,7 @@ class Link {
     const { folder } = this;
     const request = linkRequest(campaign, site, folder);
     const deadline = Date.now() + submitPatienceMs;
+    let name: string | undefined;
     for (;;) {
       try {
         const waiting = (await scheduler.jobs({ name: request.name })).find(({ state }) => state === 'pending');
@@ -242,7 +243,7 @@ class Link {
           this.successor = waiting.id;
           return;
         }
-        const name = folder.newLink();
+        name ??= folder.newLink();
         folder.writeScript(name, batchScript(request));
         this.successor = await scheduler.submit(request);
         folder.write(name, 'job.json', { job: this.successor, submitted: now(), predecessor: this.name });
