@@ -183,3 +183,31 @@ test('a scheduler that has no room for the successor for a while leaves no empty
   assert.deepEqual(folder.links(), ['0001', '0002']);
   assert.equal(folder.record<LinkJobFile>('0002', 'job.json')?.job, '2');
 });
+
+test('a chain does not end because Slurm, or the disk, was away when a link began', async () => {
+  const late = async (name: string, seconds: number, outcome: StepOutcome, trouble: 'slurm' | 'disk') => {
+    let asked = 0;
+    const { folder, options } = linkOf(name, {
+      outcomes: [outcome],
+      scheduler: {
+        async submit() {
+          if (asked++ === 0 && trouble === 'slurm')
+            throw new SchedulerError('timeout', 'it may have been taken', { retryable: false });
+          return '2';
+        },
+      },
+      steps: { start: async () => ({ ...running(0), ended: wait(1000 * seconds, { exit: 0, signal: null }) }) },
+    });
+    if (trouble === 'disk') {
+      folder.writeScript = () => {
+        folder.writeScript = CampaignFolder.prototype.writeScript;
+        throw new Error('ENOSPC: no space left on device, write');
+      };
+    }
+    await runLink(options);
+    assert.deepEqual(folder.links(), ['0001', '0002'], name);
+    return folder.record<LinkJobFile>('0002', 'job.json')?.job;
+  };
+  const jobs = [late('late-slurm', 7, 'finished', 'slurm'), late('late-disk', 0, 'paused', 'disk')];
+  assert.deepEqual(await Promise.all(jobs), ['2', '2']);
+});

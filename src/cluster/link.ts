@@ -56,8 +56,10 @@ const endingPatienceMs = 2000;
 const timeUpSeconds = 5;
 /** Causes that a trainer which ends by itself tells, beside mistakes. */
 const ownCauses: readonly string[] = ['not-finite', 'loss-spike', 'disk-full', 'out-of-memory'];
-/** How long the scheduler may be away before the link goes on without a successor. */
+/** How long the scheduler may be away before the link starts without a successor, and asks again while it trains. */
 const submitPatienceMs = 120_000;
+/** Between two attempts to submit it while the link trains; doubled after each. */
+const submitAgainMs = { first: 5000, most: 300_000 };
 
 /** Runs a link to its end. Returns why it ended. */
 export async function runLink(options: LinkOptions): Promise<LinkEndFile> {
@@ -73,6 +75,9 @@ class Link {
   /** Nodes that are no longer used in this link, and why. */
   private readonly lost = new Map<string, string>();
   private successor: string | undefined;
+  /** The folder that was made for it. */
+  private successorName: string | undefined;
+  private submitting: Promise<void> | undefined;
   private ends: number | undefined;
   /** Set once the training was told to leave, to start on more nodes: here, with nodes that are back, or in a successor. */
   private growing: Found | undefined;
@@ -229,12 +234,11 @@ class Link {
   }
 
   /** Before anything else: whatever happens to this job, the chain has a next one. */
-  private async submitSuccessor(): Promise<void> {
+  private async submitSuccessor(patienceMs = submitPatienceMs): Promise<void> {
     const { campaign, site, scheduler, signal } = this.options;
     const { folder } = this;
     const request = linkRequest(campaign, site, folder);
-    const deadline = Date.now() + submitPatienceMs;
-    let name: string | undefined;
+    const deadline = Date.now() + patienceMs;
     for (;;) {
       try {
         const waiting = (await scheduler.jobs({ name: request.name })).find(({ state }) => state === 'pending');
@@ -243,7 +247,8 @@ class Link {
           this.successor = waiting.id;
           return;
         }
-        name ??= folder.newLink();
+        this.successorName ??= folder.newLink();
+        const name = this.successorName;
         folder.writeScript(name, batchScript(request));
         this.successor = await scheduler.submit(request);
         folder.write(name, 'job.json', { job: this.successor, submitted: now(), predecessor: this.name });
@@ -374,6 +379,8 @@ class Link {
     let looking: Promise<unknown> | undefined;
     let found = this.growing;
     void running.ended.then(() => (isOver = true));
+    let submitAt = Date.now() + submitAgainMs.first;
+    let submitEvery = submitAgainMs.first;
     const log = new Follower(logPath);
     const told = new Set<string>();
     const tellOnce = (event: string, error: unknown): void => {
@@ -401,6 +408,14 @@ class Link {
           folder.answered('stop');
           isStopping = true;
           this.link.event('asked', { what: 'stop' });
+        }
+        if (this.successor === undefined && !this.submitting && !isStopping && Date.now() >= submitAt) {
+          submitEvery = Math.min(2 * submitEvery, submitAgainMs.most);
+          // Beside the watching, too.
+          this.submitting = this.submitSuccessor(0).finally(() => {
+            this.submitting = undefined;
+            submitAt = Date.now() + submitEvery;
+          });
         }
         if (!this.growing && this.successor !== undefined && !isStopping && killAt === Number.POSITIVE_INFINITY) {
           // Where nothing tells of steps, a new checkpoint does.
@@ -590,6 +605,7 @@ class Link {
   ): Promise<LinkEndFile> {
     const { verdict, growth } = more;
     if (this.link.isTakenOver) return await this.standBy();
+    await this.submitting;
     if (next === 'stop') await this.cancelSuccessors();
     else if (!this.isSuperseded) await this.delaySuccessor();
     const end: LinkEndFile = {
@@ -600,6 +616,8 @@ class Link {
     // Who took over may have written it.
     if (!existsSync(this.folder.link(this.name, 'end.json'))) this.folder.write(this.name, 'end.json', end);
     this.options.log.line(`link ${this.name}: ${why}`);
+    // The last moment in which the chain can be kept from ending with this job.
+    if (next === 'successor' && !this.isSuperseded && this.successor === undefined) await this.submitSuccessor();
     return end;
   }
 
