@@ -40,6 +40,8 @@ export interface LinkOptions {
   readonly steps: Steps;
   /** Id of the job that this process runs in. */
   readonly job: string;
+  /** Its nodes as its environment names them, for where the scheduler cannot be asked. */
+  readonly allocated?: readonly string[];
   readonly log: Log;
   /** Where this process goes on for another that fell silent. */
   readonly takeover?: TakeoverFile;

@@ -13,7 +13,10 @@ import {
   CampaignFolder,
   campaignFormat,
   type LaunchEndFile,
+  type LaunchFile,
+  type LinkBeginFile,
   type LinkJobFile,
+  type TakeoverFile,
 } from './campaign-folder.ts';
 import { parseCampaignSpec } from './campaign-spec.ts';
 import type { Engine, StepOutcome } from './engine.ts';
@@ -210,4 +213,28 @@ test('a chain does not end because Slurm, or the disk, was away when a link bega
   };
   const jobs = [late('late-slurm', 7, 'finished', 'slurm'), late('late-disk', 0, 'paused', 'disk')];
   assert.deepEqual(await Promise.all(jobs), ['2', '2']);
+});
+
+const away = async (): Promise<never> => {
+  throw new SchedulerError('unreachable', 'nobody answers');
+};
+
+test('a scheduler that is away does not make a link forget when its time is up', async () => {
+  const { folder, options } = linkOf('away-late', {
+    scheduler: { jobs: away, nodes: away, history: away },
+    more: { takeover: { time: 2, host: 'b', from: 'a', why: 'silent' }, signal: AbortSignal.abort() },
+  });
+  folder.write('0001', 'begin.json', { time: Date.now() / 1000 - 590, job: '1', nodes: ['a', 'b'], host: 'a' });
+  assert.ok(folder.takeOver('0001', options.takeover as TakeoverFile));
+  assert.match((await runLink(options)).why, /too little time is left/);
+});
+
+test('a scheduler that is away when a link begins does not take its nodes', async () => {
+  const { folder, options } = linkOf('away', {
+    scheduler: { jobs: away, nodes: away, history: away },
+    more: { allocated: ['a', 'b'], signal: AbortSignal.abort() },
+  });
+  await runLink(options);
+  assert.deepEqual(folder.record<LinkBeginFile>('0001', 'begin.json')?.nodes, ['a', 'b']);
+  assert.deepEqual(folder.record<LaunchFile>('0001', 'steps', '00', 'step.json')?.nodes, ['a', 'b']);
 });

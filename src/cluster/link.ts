@@ -96,9 +96,11 @@ class Link {
     const { folder, options } = this;
     const { log, engine, job, takeover } = options;
     const told = await this.link.tellJob();
-    this.ends = told?.ends;
+    const began = takeover ? folder.record<LinkBeginFile>(this.name, 'begin.json')?.time : undefined;
+    // Where nobody tells: the job began moments before its controller did.
+    this.ends = told?.ends ?? (began ?? now()) + linkShape(options.campaign.spec, options.site).timeSeconds;
     if (takeover) return await this.goOn(takeover);
-    const nodes = told?.nodes.length ? told.nodes : [hostname()];
+    const nodes = [told?.nodes, options.allocated, [hostname()]].find((each) => each?.length) as readonly string[];
     const begin: LinkBeginFile = { time: now(), job, nodes, host: hostname() };
     folder.write(this.name, 'begin.json', begin);
     log.line(`link ${this.name}: job ${job} on ${nodes.join(', ')}`);

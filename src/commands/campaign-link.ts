@@ -14,6 +14,7 @@ import { Webhook } from '../cluster/health/webhook.ts';
 import { localSteps, slurmSteps } from '../cluster/job-steps.ts';
 import { runLink } from '../cluster/link.ts';
 import type { Scheduler } from '../cluster/scheduler.ts';
+import { expandNodes } from '../cluster/schedulers/slurm-parse.ts';
 import { keepWatch } from '../cluster/sentinel.ts';
 import { vetNodes } from '../cluster/vetting/vet-nodes.ts';
 import {
@@ -127,6 +128,11 @@ function fileLog(path: string): Log {
   };
 }
 
+/** Nodes of the job that this process runs in, as the scheduler wrote them into its environment. */
+function allocatedNodes(): string[] {
+  return expandNodes(process.env['BELAY_JOB_NODES'] ?? process.env['SLURM_JOB_NODELIST'] ?? '');
+}
+
 /** Decides for a link until it is over. */
 async function control(open: OpenCampaign, signal: AbortSignal, takeover?: TakeoverFile): Promise<void> {
   const { folder, campaign, site, scheduler } = open;
@@ -136,7 +142,7 @@ async function control(open: OpenCampaign, signal: AbortSignal, takeover?: Takeo
   const steps = isSlurm ? slurmSteps() : localSteps();
   const { vet: settings } = campaign.spec;
   await runLink({
-    ...{ folder, campaign, site, scheduler, steps, job, signal },
+    ...{ folder, campaign, site, scheduler, steps, job, signal, allocated: allocatedNodes() },
     engine: await engineOfCampaign(open),
     log,
     ...(takeover ? { takeover } : {}),
