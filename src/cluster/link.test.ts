@@ -238,3 +238,24 @@ test('a scheduler that is away when a link begins does not take its nodes', asyn
   assert.deepEqual(folder.record<LinkBeginFile>('0001', 'begin.json')?.nodes, ['a', 'b']);
   assert.deepEqual(folder.record<LaunchFile>('0001', 'steps', '00', 'step.json')?.nodes, ['a', 'b']);
 });
+
+test('no node is called dead where nothing starts on that of the controller, also after it took over', async () => {
+  let asked = 0;
+  const { folder, options } = linkOf('taken', {
+    outcomes: ['failed', 'finished'],
+    steps: { answers: async () => asked++ > 1 },
+    more: { takeover: { time: 2, host: 'b', from: 'a', why: 'silent' } },
+    nodes: { min: 1, max: 3 },
+  });
+  folder.write('0001', 'begin.json', { time: 1, job: '1', nodes: ['a', 'b', 'c'], host: 'a' });
+  assert.ok(folder.takeOver('0001', options.takeover as TakeoverFile));
+  assert.equal((await runLink(options)).why, 'trained to the end');
+  const launches = folder.launches('0001').map((name) => folder.record<LaunchFile>('0001', 'steps', name, 'step.json'));
+  assert.deepEqual(
+    launches.map((launch) => launch?.nodes),
+    [
+      ['b', 'c'],
+      ['b', 'c'],
+    ],
+  );
+});

@@ -478,7 +478,9 @@ class Link {
     if (isFailure) {
       const said = tail(folder.link(this.name, 'steps', launch, 'log.txt'));
       // In a job that is being ended no node starts anything any more.
-      const silent = options.signal?.aborted ? [] : await this.silentNodes(nodes, facts.all[0], said);
+      const silent = options.signal?.aborted
+        ? []
+        : await this.silentNodes(nodes, options.takeover?.host ?? facts.all[0], said);
       // Asked again: the nodes took their time, and the job may have been ended meanwhile.
       const isEnding = options.signal?.aborted === true;
       verdict = attribute({
@@ -571,11 +573,14 @@ class Link {
     const ask = async (node: string): Promise<void> => {
       if (await this.options.steps.answers(node)) answered.add(node);
     };
-    const asked = new Map(nodes.map((node) => [node, ask(node)]));
-    await Promise.all(nodes.filter((node) => !suspects.has(node)).map((node) => asked.get(node)));
+    const all = own === undefined ? nodes : [...new Set([...nodes, own])];
+    const asked = new Map(all.map((node) => [node, ask(node)]));
+    await Promise.all(all.filter((node) => !suspects.has(node)).map((node) => asked.get(node)));
     await Promise.race([Promise.all(asked.values()), wait(suspectPatienceMs)]);
     const silent = nodes.filter((node) => !answered.has(node));
-    if (own === undefined || !silent.includes(own)) return silent;
+    if (silent.length === 0 || own === undefined || answered.has(own)) return silent;
+    // Its own node may be one that is not trained on, because it is sick; those that answer say that Slurm does.
+    if (!nodes.includes(own) && answered.size > 0) return silent;
     // This process runs there. So Slurm starts nothing at all in this job: it is away, or ends the job and will say so at once.
     this.link.event('no-answers', { nodes: silent });
     const { signal } = this.options;
