@@ -82,6 +82,21 @@ const cases: readonly (readonly [string, Partial<Evidence>, string, string, RegE
     'node-failure',
     /nid000007/,
   ],
+  [
+    'a node that could not be reached when ranks were started explains that the others were killed',
+    {
+      exit: 233,
+      log: [
+        'srun: error: Task launch for StepId=5.4 failed on node n2: Communication connection failure',
+        'srun: error: Application launch failed: Communication connection failure',
+        'Error: connect ECONNREFUSED\n    at TCPConnectWrap.afterConnect (node:net:1:2)',
+        'srun: error: n1: task 0: Killed',
+      ].join('\n'),
+    },
+    'infrastructure',
+    'node-failure',
+    /failed on node n2/,
+  ],
   ['a node that died, by the job', { exit: null, outcome: 'node-failure' }, 'infrastructure', 'node-failure'],
   ['a segfault by its exit', { exit: 139 }, 'workload', 'segfault', /SIGSEGV/],
   [

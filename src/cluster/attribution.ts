@@ -88,6 +88,8 @@ const finders: readonly Finder[] = [
     'out-of-memory',
   ),
   ({ outcome }) => (outcome === 'out-of-memory' ? verdictOf('workload', 'out-of-memory') : undefined),
+  // The ranks that did start are killed for it, and may complain first.
+  byLine(/\bTask launch for \S+ failed on node (?<node>[\w.-]+)/, 'infrastructure', 'node-failure'),
   notFinite,
   exception,
   mistake,
