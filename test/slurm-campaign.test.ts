@@ -4,8 +4,6 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { setTimeout as wait } from 'node:timers/promises';
-import { Random } from '../src/base/rng.ts';
 import { Campaign, fault, result, Runs } from './slurm/campaigns.ts';
 import { Cluster, whyNoNamespaces, whyNoSlurm } from './slurm/cluster.ts';
 
@@ -284,74 +282,6 @@ test('the script of --dry-run is the one that Slurm keeps, byte for byte', needs
   const stopped = campaign.folder.stopped();
   assert.deepEqual([stopped?.by, stopped?.why], ['user', 'a user cancelled it']);
 });
-
-// Takes minutes, and each seed is another story: run by hand, with many.
-const seed = process.env['BELAY_SOAK_SEED'];
-const soak = { ...needsNodes, skip: skip || (seed === undefined && 'BELAY_SOAK_SEED names no seed') };
-const long = ['pretrain.steps=400', 'pretrain.checkpointEverySteps=5'];
-
-/** A disturbance of the nodes that train; returns what mends it. */
-const disturbances: Readonly<Record<string, (nodes: readonly string[]) => Promise<() => Promise<void>>>> = {
-  async 'a dead node'(nodes) {
-    const victim = nodes.at(-1) as string;
-    await cluster.kill(victim);
-    return () => cluster.boot(victim);
-  },
-  async 'a dead controller'(nodes) {
-    const victim = nodes[0] as string;
-    await cluster.kill(victim);
-    return () => cluster.boot(victim);
-  },
-  async 'a cut cable'(nodes) {
-    const victim = nodes.at(-1) as string;
-    await cluster.cut(victim);
-    return () => cluster.mend(victim);
-  },
-  async 'a frozen node'(nodes) {
-    const victim = nodes.at(-1) as string;
-    await cluster.freeze(victim);
-    return () => cluster.thaw(victim);
-  },
-  async 'no controller of Slurm'() {
-    await cluster.stopController();
-    return () => cluster.startController();
-  },
-};
-
-test(
-  'five disturbances drawn by a seed: it finishes, and what was computed twice had the same bits',
-  soak,
-  async (t) => {
-    const random = new Random(Number(seed), 'campaign-soak');
-    const campaign = await Campaign.submit(cluster, runs.folder('soak'), runs.spec('soak', long));
-    await campaign.untilSteps(10);
-    const names = Object.keys(disturbances);
-    const worlds: number[] = [];
-    for (let i = 0; i < 5 && !campaign.folder.stopped(); i++) {
-      const launch = campaign.launches().at(-1);
-      worlds.push(launch?.world ?? 0);
-      const name = names[random.integer(names.length)] as string;
-      t.diagnostic(`step ${campaign.steps}: ${name}`);
-      const mend = await (disturbances[name] as (typeof disturbances)[string])(launch?.nodes ?? []);
-      await wait(2000 + random.integer(8000));
-      await mend();
-      const before = campaign.steps;
-      await campaign.until(
-        'a further step',
-        () => campaign.steps > before || campaign.folder.stopped() !== undefined,
-        120,
-      );
-    }
-    await campaign.untilStopped();
-    assert.equal(campaign.folder.stopped()?.by, 'finished', campaign.said);
-    t.diagnostic(
-      `ranks: ${worlds.join(', ')}; ${campaign.launches().length} starts in ${campaign.begins().length} links`,
-    );
-    const { history } = await campaign.status();
-    assert.deepEqual(history.differingSteps, []);
-    assert.deepEqual(result(campaign.dir), await runs.undisturbed(long));
-  },
-);
 
 test(
   'links of two minutes that are warned a minute before: each saved, left, and the next went on',
