@@ -63,10 +63,8 @@ before(async () => {
   chmodSync(runs.scratch, 0o755);
   const dir = join(runs.scratch, 'slurm');
   mkdirSync(dir);
-  // Groups of jobs are named by node and job: another cluster on this machine must not have the same.
-  const conf = [`FirstJobId=${1000 + (process.pid % 60_000) * 1000}`];
   // What a loaded machine holds up for a moment must not be taken for a dead node.
-  conf.push('SlurmdTimeout=10');
+  const conf = ['SlurmdTimeout=10'];
   if (noMemoryGroups === undefined) {
     conf.push('TaskPlugin=task/cgroup', 'SelectTypeParameters=CR_Core_Memory', 'DefMemPerNode=480');
     const lines = ['CgroupPlugin=cgroup/v1', 'CgroupMountpoint=/sys/fs/cgroup', 'ConstrainRAMSpace=yes'];

@@ -107,7 +107,10 @@ export class Cluster {
   /** Starts nodes n1, n2, ... with their state in `dir`. */
   static async start(dir: string, nodes: number, hasNodes: boolean, options: ClusterOptions = {}): Promise<Cluster> {
     mkdirSync(dir, { recursive: true });
-    const { gpus = 0, rest = false, accounts = false, conf = [] } = options;
+    const { gpus = 0, rest = false, accounts = false } = options;
+    // Tests find processes by the number of their job, and groups of processes are named by it: clusters of other test files
+    // on this machine must not have the same ones.
+    const conf = [`FirstJobId=${1000 + (process.pid % 60_000) * 1000}`, ...(options.conf ?? [])];
     const script = spawn('bash', [join(slurmScripts, 'cluster.sh'), hasNodes ? 'nodes' : 'loopback', dir, `${nodes}`], {
       stdio: ['pipe', 'pipe', 'pipe'],
       env: {
