@@ -269,7 +269,7 @@ test('the script of --dry-run is the one that Slurm keeps, byte for byte', needs
   const campaign = await Campaign.submit(
     cluster,
     dir,
-    runs.spec('script', steps, { environment: { ...fault(), QUOTED: "it's $HOME" } }),
+    runs.spec('script', ['pretrain.steps=1000'], { environment: { ...fault(), QUOTED: "it's $HOME" } }),
   );
   const shown = await campaign.verb('submit', '--dry-run');
   const [first] = campaign.folder.links();

@@ -102,7 +102,7 @@ test(
 );
 
 test('warned by Slurm, asked to save, stopped, and gone on with: the same curve', needsNodes, async () => {
-  const campaign = await submit('asked');
+  const campaign = await submit('asked', { environment: { STAND_IN_SECONDS: '0.3' } });
   await campaign.until('six steps', () => losses(runOf(campaign)).size > 5);
   const [first] = campaign.folder.links();
   const { job } = campaign.folder.record<{ job: string }>(first as string, 'job.json') as { job: string };

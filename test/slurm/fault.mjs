@@ -40,7 +40,7 @@ const faults = {
   },
   /** From here on it heeds no signal, and takes longer for a step than there is between a warning and the end. */
   deaf() {
-    slow = 8000;
+    slow = 20_000;
     for (const signal of ['SIGUSR2', 'SIGTERM']) {
       process.removeAllListeners(signal);
       process.on(signal, () => undefined);
