@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { CampaignWriter, eventfulCampaign } from '../../test/campaign-files.ts';
+import { UserError } from '../base/errors.ts';
 import { packageRoot } from '../base/version.ts';
 import { historyOf } from './history.ts';
 import { readCampaignFiles } from './history-files.ts';
@@ -115,6 +116,32 @@ test('the file for the textfile collector comes in one piece, and only under a n
   assert.throws(() => writeMetricsFile(join(scratch, 'belay.txt'), []), /ends in \.prom/);
 });
 
+test('campaigns of one name are told apart, or Prometheus would refuse all of them', () => {
+  const twin = eventfulCampaign(join(scratch, 'twin'));
+  const path = join(twin.dir, 'campaign', 'campaign.json');
+  writeFileSync(path, readFileSync(path, 'utf8').replace(/"id": ?"[^"]*"/, '"id":"zzz"'));
+  const text = metricsText([source(eventful.dir), source(twin.dir)]);
+  const names = text.split('\n').flatMap((line) => (line.startsWith('#') ? [] : [line.replace(/ \S+$/, '')]));
+  assert.equal(new Set(names).size, names.length);
+  assert.match(text, /^belay_campaign_step\{campaign="test \(zzz\)"\} 70$/m);
+});
+
+test('a file that cannot be written there is a mistake of the user', () => {
+  const file = join(scratch, 'file');
+  writeFileSync(file, '');
+  assert.throws(() => writeMetricsFile(join(file, 'belay.prom'), []), UserError);
+});
+
+test('an alert of a link that is over does not fire for ever', () => {
+  const died = eventfulCampaign(join(scratch, 'died'));
+  const alert = { time: 1180, event: 'hang', state: 'firing', node: 'n1' };
+  const firing = (): string[] => metricsText([source(died.dir)]).match(/^belay_campaign_alert_firing.*$/gm) ?? [];
+  died.line('campaign/alerts.jsonl', { ...alert, link: '0002' });
+  assert.deepEqual(firing(), []);
+  died.line('campaign/alerts.jsonl', { ...alert, link: '0003' });
+  assert.equal(firing().length, 1);
+});
+
 test('the endpoint answers at /metrics on this host only, and lives on when reading fails', async () => {
   let broken = false;
   const server = await serveMetrics(0, async () => {
@@ -136,6 +163,7 @@ test('the endpoint answers at /metrics on this host only, and lives on when read
   assert.deepEqual([status, type], [200, 'text/plain; version=0.0.4; charset=utf-8']);
   assert.equal(parse(body).get('belay_campaign_step{campaign="test"}'), 70);
   assert.deepEqual((await ask('/'))[0], 404);
+  assert.deepEqual((await ask('//'))[0], 404, 'what is no address is not found, and ends nothing');
   assert.deepEqual((await ask('/metrics', 'POST'))[0], 405);
   broken = true;
   assert.deepEqual((await ask('/metrics'))[0], 500);

@@ -168,26 +168,33 @@ function lastOf({ metrics }: CampaignFiles, field: string): number | undefined {
   return typeof value === 'number' ? value : undefined;
 }
 
-/** The alerts that were raised and not taken back, one of a kind and rank. */
-export function firingAlerts({ alerts }: CampaignFiles): Readonly<Record<string, unknown>>[] {
+/** The alerts that were raised and not taken back, one of a kind and rank. Who died with its job could take none back. */
+export function firingAlerts({ alerts, links }: CampaignFiles): Readonly<Record<string, unknown>>[] {
   const open = new Map<string, Readonly<Record<string, unknown>>>();
   for (const alert of alerts) {
     const key = `${String(alert['event'])} ${String(alert['rank'])}`;
     if (alert['state'] === 'firing') open.set(key, alert);
     else if (alert['state'] === 'resolved') open.delete(key);
   }
-  return [...open.values()];
+  const last = links.findLastIndex(({ begin }) => begin);
+  const over = links.filter(({ begin, end, accounting }, i) => (begin && i < last) || end || accounting?.ended);
+  const ended = new Set<unknown>(over.map(({ name }) => name));
+  return [...open.values()].filter(({ link }) => !ended.has(link));
 }
 
 /** Campaigns in the text format of Prometheus (version 0.0.4). */
 export function metricsText(sources: readonly MetricsSource[]): string {
   const lines: string[] = [];
+  const known = new Map<string, number>();
+  for (const { history } of sources) known.set(history.name, (known.get(history.name) ?? 0) + 1);
+  // Prometheus refuses a page with two samples of one name and labels.
+  const campaignOf = ({ name, id }: History): string => ((known.get(name) ?? 0) > 1 ? `${name} (${id})` : name);
   for (const [name, { type, help, samples }] of Object.entries<Family>(metricFamilies)) {
     const all = sources.flatMap((source) =>
       samples(source).flatMap(({ value, labels }) =>
         value === undefined || Number.isNaN(value)
           ? []
-          : [`${name}${labelText({ campaign: source.history.name, ...labels })} ${numberText(value)}`],
+          : [`${name}${labelText({ campaign: campaignOf(source.history), ...labels })} ${numberText(value)}`],
       ),
     );
     if (all.length > 0) lines.push(`# HELP ${name} ${escapeHelp(help)}`, `# TYPE ${name} ${type}`, ...all);
@@ -216,9 +223,13 @@ export function writeMetricsFile(path: string, sources: readonly MetricsSource[]
       expected: 'a name that ends in .prom',
     });
   }
-  mkdirSync(dirname(path), { recursive: true });
-  writeFileSync(`${path}.partial`, metricsText(sources));
-  renameSync(`${path}.partial`, path);
+  try {
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(`${path}.partial`, metricsText(sources));
+    renameSync(`${path}.partial`, path);
+  } catch (cause) {
+    throw new UserError(`${path} cannot be written`, { found: (cause as Error).message, cause });
+  }
 }
 
 /** Serves `/metrics` on this host only; every scrape reads the files anew. Port 0 takes a free one. */
@@ -228,8 +239,8 @@ export async function serveMetrics(port: number, read: () => Promise<readonly Me
       response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(body) });
       response.end(request.method === 'HEAD' ? '' : body);
     };
-    const { pathname } = new URL(request.url ?? '/', 'http://localhost');
-    if (pathname !== '/metrics') return answer(404, 'text/plain', 'metrics are at /metrics\n');
+    const [path] = (request.url ?? '').split('?');
+    if (path !== '/metrics') return answer(404, 'text/plain', 'metrics are at /metrics\n');
     if (request.method !== 'GET' && request.method !== 'HEAD') return answer(405, 'text/plain', 'GET only\n');
     read()
       .then((sources) => answer(200, 'text/plain; version=0.0.4; charset=utf-8', metricsText(sources)))
