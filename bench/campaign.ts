@@ -36,8 +36,8 @@ const runs = new Runs(mkdtempSync(join(tmpdir(), 'belay-bench-campaign-')));
 const seconds = (since: number): number => (performance.now() - since) / 1000;
 const median = (numbers: readonly number[]): number =>
   [...numbers].sort((a, b) => a - b)[numbers.length >> 1] as number;
-const spread = (numbers: readonly number[]): string =>
-  `${median(numbers).toFixed(1)} (${Math.min(...numbers).toFixed(1)} to ${Math.max(...numbers).toFixed(1)})`;
+const spread = (numbers: readonly number[], digits = 1): string =>
+  `${median(numbers).toFixed(digits)} (${Math.min(...numbers).toFixed(digits)} to ${Math.max(...numbers).toFixed(digits)})`;
 
 /** The number of steps that any attempt has computed, which only grows. */
 function computed(campaign: Campaign): number {
@@ -185,7 +185,7 @@ async function main(): Promise<void> {
         `| from \`submit\` to the first step | ${first.toFixed(1)} |`,
         ...[...recoveries].map(([name, took]) => `| ${name}: to the next step | ${spread(took)} |`),
         `| \`status\` after ${jobs} jobs (the process included) | ${spread(asked)} |`,
-        `| beside it \`squeue --json\` | ${spread(queue)} |`,
+        `| beside it \`squeue --json\` | ${spread(queue, 3)} |`,
         '',
         `Under a fault a minute for ${values.minutes} minutes, the four kinds in turn: goodput ${percent(history.goodput)} of the allocated node time, ` +
           `${history.lostSteps} of ${history.steps + history.lostSteps} steps lost, ${history.failures} failures in ${history.links} links; ` +
