@@ -193,7 +193,15 @@ export class Campaign {
   async until(what: string, done: () => boolean | Promise<boolean>, seconds = 100): Promise<void> {
     const deadline = performance.now() + seconds * 1000;
     while (!(await done())) {
-      assert.ok(performance.now() < deadline, `waited in vain for ${what}\n${this.said}`);
+      if (performance.now() > deadline) {
+        const asked = [
+          this.cluster.run('squeue', '-o', '%i %j %T %M %N %R %E'),
+          this.cluster.run('sinfo', '-N', '-o', '%N %T %E'),
+        ];
+        const answers = await Promise.allSettled(asked);
+        const told = answers.map((answer) => (answer.status === 'fulfilled' ? answer.value : String(answer.reason)));
+        assert.fail([`waited in vain for ${what}`, ...told, this.said].join('\n'));
+      }
       await wait(50);
     }
   }
