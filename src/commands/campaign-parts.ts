@@ -1,7 +1,7 @@
 // What the verbs of `belay campaign` share: the folder, the site, the scheduler, the engine of a campaign.
 //
 // Does not: decide or print anything.
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { homedir, hostname } from 'node:os';
 import { join } from 'node:path';
 import { UserError } from '../base/errors.ts';
@@ -11,7 +11,6 @@ import { CampaignFolder, type CampaignFile } from '../cluster/campaign-folder.ts
 import type { CampaignSpec } from '../cluster/campaign-spec.ts';
 import type { Engine } from '../cluster/engine.ts';
 import { engineOf } from '../cluster/engines.ts';
-import { readCampaignFiles } from '../cluster/history-files.ts';
 import { localScheduler } from '../cluster/schedulers/local.ts';
 import type { Patience } from '../cluster/schedulers/retry.ts';
 import { slurmCli } from '../cluster/schedulers/slurm-cli.ts';
@@ -94,10 +93,17 @@ export function ownJob(): string {
   return job;
 }
 
-/** The last step that any attempt computed. */
+/** The last step that the newest attempt computed. */
 export function lastComputedStep(folder: CampaignFolder): number | undefined {
-  const { attempts } = readCampaignFiles(folder.dir);
-  return attempts.at(-1)?.computed.at(-1)?.step;
+  const attempts = join(folder.dir, stageFolders.pretrain, 'attempts');
+  if (!existsSync(attempts)) return undefined;
+  const newest = readdirSync(attempts)
+    .filter((name) => /^\d+$/.test(name))
+    .sort((a, b) => Number(a) - Number(b))
+    .at(-1);
+  // This file alone: a controller asks, and the whole history of a long training is larger than what it may wait for.
+  const last = newest && readLines<{ readonly step?: unknown }>(join(attempts, newest, 'steps.jsonl')).at(-1);
+  return last && typeof last.step === 'number' ? last.step : undefined;
 }
 
 /** Names of the trainer's events since a Unix second. */

@@ -12,7 +12,7 @@ import { loadRecipe } from '../base/recipe.ts';
 import { CampaignFolder, type StoppedFile } from '../cluster/campaign-folder.ts';
 import { parseCampaignSpec } from '../cluster/campaign-spec.ts';
 import type { CampaignStatus } from '../cluster/campaign-status.ts';
-import { campaignRecipe } from './campaign-parts.ts';
+import { campaignRecipe, lastComputedStep } from './campaign-parts.ts';
 import { campaignFile } from './campaign-submit.ts';
 
 const isLinux = existsSync('/proc/self/stat');
@@ -133,4 +133,14 @@ test('a scheduler that does not answer: what the files say is told, and requests
   assert.equal(typeof status.schedulerAway, 'string');
   assert.deepEqual([status.links[0]?.why, status.jobs], ['running', []]);
   assert.match(readFileSync(join(folder.dir, 'campaign-report.html'), 'utf8'), /<h1>/);
+});
+
+test('the last step is found whatever the metrics of a long training are like', async () => {
+  const folder = await campaign('long');
+  const attempt = join(folder.dir, 'pretrain', 'attempts', '0002');
+  mkdirSync(attempt, { recursive: true });
+  writeFileSync(join(attempt, 'steps.jsonl'), '{"step":6,"time":1,"seconds":1}\n{"step":7,"time":2,"seconds":1}\n');
+  // Nothing that could be read in one piece.
+  mkdirSync(join(folder.dir, 'pretrain', 'metrics.jsonl'));
+  assert.equal(lastComputedStep(folder), 7);
 });
