@@ -3,6 +3,7 @@
 // Does not: run in jobs; campaign-link.ts does.
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { buildCommand } from '@stricli/core';
 import { writeJsonAtomic } from '../base/atomic.ts';
 import { UserError } from '../base/errors.ts';
@@ -14,9 +15,10 @@ import { version } from '../base/version.ts';
 import { type CampaignFile, CampaignFolder, campaignFormat } from '../cluster/campaign-folder.ts';
 import { linkRequest } from '../cluster/campaign-script.ts';
 import { type CampaignSpec, linkShape, loadCampaignSpec } from '../cluster/campaign-spec.ts';
-import { batchScript, type Scheduler } from '../cluster/scheduler.ts';
+import { batchScript, type Scheduler, SchedulerError } from '../cluster/scheduler.ts';
 import type { Site } from '../cluster/site.ts';
 import { loadSite } from '../cluster/sites.ts';
+import { clearTriggers } from '../cluster/triggers.ts';
 import {
   checkMegatronCampaign,
   megatronOfCampaign,
@@ -33,6 +35,7 @@ import {
   type SchedulerName,
   schedulerOf,
 } from './campaign-parts.ts';
+import { stageFolders } from './run-folder.ts';
 
 /** How this belay is called, for jobs on nodes that see the same files. */
 export function ownCommand(): string[] {
@@ -88,13 +91,23 @@ export async function submitCampaign(
   }
   if (!folder.exists) folder.create(campaign);
   if (!existsSync(campaignRecipe(folder))) writeJsonAtomic(campaignRecipe(folder), recipe);
+  const stopped = folder.stopped();
   folder.goOn();
   folder.answered('stop');
   folder.answered('save');
+  // Requests that a training did not live to hear; who submits now wants it to go on.
+  clearTriggers(join(folder.dir, stageFolders.pretrain));
   const link = folder.newLink();
   folder.writeScript(link, script);
   folder.addSubmission(link);
-  const job = await scheduler.submit(request);
+  let job: string;
+  try {
+    job = await scheduler.submit(request);
+  } catch (error) {
+    // After silence it may have been taken, and must not find that the chain stands.
+    if (stopped && !(error instanceof SchedulerError && error.kind === 'timeout')) folder.stop(stopped);
+    throw error;
+  }
   const before = folder.links().at(-2) ?? null;
   folder.write(link, 'job.json', { job, submitted: Date.now() / 1000, predecessor: before });
   return { job, link };

@@ -12,8 +12,10 @@ import { loadRecipe } from '../base/recipe.ts';
 import { CampaignFolder, type StoppedFile } from '../cluster/campaign-folder.ts';
 import { parseCampaignSpec } from '../cluster/campaign-spec.ts';
 import type { CampaignStatus } from '../cluster/campaign-status.ts';
-import { campaignRecipe, lastComputedStep } from './campaign-parts.ts';
-import { campaignFile } from './campaign-submit.ts';
+import { SchedulerError } from '../cluster/scheduler.ts';
+import { clearTriggers, pullTriggers } from '../cluster/triggers.ts';
+import { campaignRecipe, lastComputedStep, openCampaign } from './campaign-parts.ts';
+import { campaignFile, submitCampaign } from './campaign-submit.ts';
 
 const isLinux = existsSync('/proc/self/stat');
 const needsLinux = { skip: isLinux ? false : 'the scheduler of this machine needs /proc' };
@@ -133,6 +135,31 @@ test('a scheduler that does not answer: what the files say is told, and requests
   assert.equal(typeof status.schedulerAway, 'string');
   assert.deepEqual([status.links[0]?.why, status.jobs], ['running', []]);
   assert.match(readFileSync(join(folder.dir, 'campaign-report.html'), 'utf8'), /<h1>/);
+});
+
+test(
+  'who submits a campaign again means it: a trigger that nobody heard before does not end it',
+  needsLinux,
+  async () => {
+    const folder = await campaign('triggered', { why: 'a user cancelled it', by: 'user' });
+    pullTriggers(join(folder.dir, 'pretrain'), ['save', 'exit']);
+    const open = openCampaign(folder.dir);
+    const scheduler = { ...open.scheduler, jobs: async () => [], submit: async () => '7' };
+    await submitCampaign(folder, open.campaign, await loadRecipe('demo-tiny'), open.site, scheduler);
+    assert.deepEqual(clearTriggers(join(folder.dir, 'pretrain')), []);
+  },
+);
+
+test('a campaign that nobody could submit stands as it stood', needsLinux, async () => {
+  const folder = await campaign('refused', { why: 'a user cancelled it', by: 'user' });
+  const open = openCampaign(folder.dir);
+  const submit = async (): Promise<never> => {
+    throw new SchedulerError('refused', 'no such account');
+  };
+  const scheduler = { ...open.scheduler, jobs: async () => [], submit };
+  const submitting = submitCampaign(folder, open.campaign, await loadRecipe('demo-tiny'), open.site, scheduler);
+  await assert.rejects(submitting, /no such account/);
+  assert.equal(folder.stopped()?.why, 'a user cancelled it');
 });
 
 test('the last step is found whatever the metrics of a long training are like', async () => {
