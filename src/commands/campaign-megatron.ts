@@ -1,7 +1,7 @@
 // The plan of a campaign whose engine is Megatron, from its spec, its recipe and its site.
 //
 // Does not: plan phases (megatron-plan.ts) or start anything (cluster/engine-megatron.ts).
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { UserError } from '../base/errors.ts';
 import type { Recipe } from '../base/recipe.ts';
 import type { CampaignFolder } from '../cluster/campaign-folder.ts';
@@ -13,9 +13,14 @@ import type { Site } from '../cluster/site.ts';
 import { checkMegatronNodes, checkMegatronPlan, megatronPlan } from './megatron-plan.ts';
 import { stageFolders } from './run-folder.ts';
 
-/** A spec whose paths of Megatron do not depend on where a link is started; others as they are. */
+/** A spec whose paths do not depend on where a link, or a verb, is started. */
 export function withAbsolutePaths(spec: CampaignSpec): CampaignSpec {
-  return spec.megatron === null ? spec : { ...spec, megatron: absoluteSettings(spec.megatron, process.cwd()) };
+  // Names of shipped sites and recipes have no such ending.
+  const absolute = (path: string): string => (/\.(?:json|[jt]s|mjs)$/.test(path) ? resolve(path) : path);
+  return {
+    ...{ ...spec, site: absolute(spec.site), recipe: absolute(spec.recipe) },
+    megatron: spec.megatron === null ? null : absoluteSettings(spec.megatron, process.cwd()),
+  };
 }
 
 /** The plan of a campaign. */

@@ -13,7 +13,9 @@ import { CampaignFolder, type StoppedFile } from '../cluster/campaign-folder.ts'
 import { parseCampaignSpec } from '../cluster/campaign-spec.ts';
 import type { CampaignStatus } from '../cluster/campaign-status.ts';
 import { SchedulerError } from '../cluster/scheduler.ts';
+import { loadSite } from '../cluster/sites.ts';
 import { clearTriggers, pullTriggers } from '../cluster/triggers.ts';
+import { withAbsolutePaths } from './campaign-megatron.ts';
 import { campaignRecipe, lastComputedStep, openCampaign } from './campaign-parts.ts';
 import { campaignFile, submitCampaign } from './campaign-submit.ts';
 
@@ -170,4 +172,18 @@ test('the last step is found whatever the metrics of a long training are like', 
   // Nothing that could be read in one piece.
   mkdirSync(join(folder.dir, 'pretrain', 'metrics.jsonl'));
   assert.equal(lastComputedStep(folder), 7);
+});
+
+test('a site profile and a recipe are those of the folder in which they were named', needsLinux, async () => {
+  const there = join(scratch, 'elsewhere');
+  mkdirSync(there);
+  writeFileSync(join(there, 'site.json'), '{ "base": "generic" }');
+  const cwd = process.cwd();
+  process.chdir(there);
+  const spec = withAbsolutePaths(
+    parseCampaignSpec({ name: 'x', recipe: 'demo-tiny', site: './site.json', nodes: 1, time: '10:00' }, 'test'),
+  );
+  process.chdir(cwd);
+  assert.equal(loadSite(spec.site).name, 'site');
+  assert.equal(spec.recipe, 'demo-tiny');
 });
