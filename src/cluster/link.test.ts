@@ -259,3 +259,22 @@ test('no node is called dead where nothing starts on that of the controller, als
     ],
   );
 });
+
+test('a disk that is full when a link begins does not end the chain', async () => {
+  const full = new Error('ENOSPC: no space left on device, write');
+  let written = 0;
+  const { folder, options } = linkOf('full-disk', {
+    steps: {
+      background() {
+        throw full;
+      },
+    },
+  });
+  folder.write = (...parts) => {
+    if (written++ < 2) throw full;
+    CampaignFolder.prototype.write.apply(folder, parts);
+  };
+  assert.equal((await runLink(options)).why, 'trained to the end');
+  assert.equal(folder.record<LinkBeginFile>('0001', 'begin.json')?.job, '1');
+  assert.equal(folder.record<LinkJobFile>('0002', 'job.json')?.job, '2');
+});

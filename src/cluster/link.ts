@@ -16,6 +16,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { constants, hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
+import { UserError } from '../base/errors.ts';
 import { errorText, type Json } from '../base/json.ts';
 import { breakLock } from '../base/lock.ts';
 import { attribute } from './attribution.ts';
@@ -102,7 +103,7 @@ class Link {
     if (takeover) return await this.goOn(takeover);
     const nodes = [told?.nodes, options.allocated, [hostname()]].find((each) => each?.length) as readonly string[];
     const begin: LinkBeginFile = { time: now(), job, nodes, host: hostname() };
-    folder.write(this.name, 'begin.json', begin);
+    await this.writeBegin(begin);
     log.line(`link ${this.name}: job ${job} on ${nodes.join(', ')}`);
     const stopped = folder.stopped();
     if (stopped) return await this.end('stop', `the chain stands: ${stopped.why}`);
@@ -116,6 +117,25 @@ class Link {
     const more = this.successor === undefined ? undefined : await this.growth.atBeginning(nodes);
     if (more) return await this.giveWay(more);
     return await this.train(await this.vetted(nodes), nodes);
+  }
+
+  /**
+   * Waits for room where the disk is full: without this file nobody knows that the link runs, and a link that ended here would
+   * be the last one, since nothing is submitted yet.
+   */
+  private async writeBegin(begin: LinkBeginFile): Promise<void> {
+    const { log, signal } = this.options;
+    for (let isTold = false; ; isTold = true) {
+      try {
+        this.folder.write(this.name, 'begin.json', begin);
+        return;
+      } catch (error) {
+        // Rights that are missing do not come by waiting.
+        if (signal?.aborted || error instanceof UserError) throw error;
+        if (!isTold) log.line(`link ${this.name}: it waits until it can write: ${errorText(error)}`);
+        await wait(1000);
+      }
+    }
   }
 
   /** Goes on in the same job for a controller that fell silent, on the nodes that it trained on, without its own. */
@@ -231,7 +251,12 @@ class Link {
         ...[...campaign.belay, 'campaign', 'sentinel', '--out', this.folder.dir],
         ...['--link', this.name, '--job', job, '--place', `${place}`],
       ];
-      steps.background(node, argv, this.folder.link(this.name, 'sentinels.txt'));
+      try {
+        steps.background(node, argv, this.folder.link(this.name, 'sentinels.txt'));
+      } catch (error) {
+        // A full disk has no room for its log. The job may do without; the chain may not do without what follows.
+        this.link.event('no-sentinel', { node, why: errorText(error) });
+      }
     }
   }
 
