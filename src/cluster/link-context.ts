@@ -40,6 +40,8 @@ export interface LinkOptions {
   readonly steps: Steps;
   /** Id of the job that this process runs in. */
   readonly job: string;
+  /** The node that this process runs on, as the scheduler calls it. */
+  readonly host?: string;
   /** Its nodes as its environment names them, for where the scheduler cannot be asked. */
   readonly allocated?: readonly string[];
   readonly log: Log;

@@ -37,13 +37,14 @@ interface Parts {
   /** How the training ends, start by start; the last one again and again. */
   readonly outcomes?: readonly StepOutcome[];
   readonly more?: Partial<LinkOptions>;
+  readonly spec?: Readonly<Record<string, unknown>>;
 }
 
 /** A link of a campaign of one's own, as the first job of it. */
 function linkOf(name: string, parts: Parts = {}): { readonly folder: CampaignFolder; readonly options: LinkOptions } {
   const folder = new CampaignFolder(join(scratch, name));
   const spec = parseCampaignSpec(
-    { name, recipe: 'demo-tiny', nodes: parts.nodes ?? { min: 1, max: 2 }, time: '10:00', vet: null },
+    { name, recipe: 'demo-tiny', nodes: parts.nodes ?? { min: 1, max: 2 }, time: '10:00', vet: null, ...parts.spec },
     'test',
   );
   const campaign: CampaignFile = {
@@ -119,6 +120,36 @@ test('a controller that slept while it judged a start, and wakes up, changes not
   assert.equal((await runLink(options)).why, 'by b');
   assert.deepEqual(folder.record('0001', 'steps', '00', 'end.json'), judged);
   assert.equal(folder.stopped(), undefined, 'the other one trains on');
+});
+
+test('a controller that stands by goes on where who took over from it falls silent, too', async () => {
+  const watched: string[] = [];
+  const { folder, options } = linkOf('again', {
+    outcomes: ['failed', 'finished'],
+    spec: { silenceSeconds: 2 },
+    steps: {
+      async answers() {
+        if (folder.takeovers('0001').length === 0)
+          assert.ok(folder.takeOver('0001', { time: 4, host: 'b', from: 'a', why: 'silent' }));
+        return true;
+      },
+      background(node) {
+        watched.push(node);
+        return undefined;
+      },
+    },
+    more: { host: 'a' },
+  });
+  assert.equal((await runLink(options)).why, 'trained to the end');
+  assert.deepEqual(
+    folder.takeovers('0001').map(({ host, from }) => [host, from]),
+    [
+      ['b', 'a'],
+      ['a', 'b'],
+    ],
+  );
+  assert.deepEqual(folder.record<LaunchEndFile>('0001', 'end.json')?.why, 'trained to the end');
+  assert.deepEqual(watched, ['b'], 'b is left out from then on');
 });
 
 test('a controller that wakes up after a later link began starts nothing, and takes no trigger away', async () => {

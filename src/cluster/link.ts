@@ -41,7 +41,7 @@ import { failures, linkNodes, recordPast, settleBefore, settleLaunches } from '.
 import { Follower, tail } from './log-tail.ts';
 import { decide } from './restart-policy.ts';
 import { batchScript, SchedulerError } from './scheduler.ts';
-import { signOfLife } from './sentinel.ts';
+import { keepWatch, signOfLife } from './sentinel.ts';
 
 /** Between two looks at what runs. */
 const tickMs = 500;
@@ -61,6 +61,9 @@ const ownCauses: readonly string[] = ['not-finite', 'loss-spike', 'disk-full', '
 const submitPatienceMs = 120_000;
 /** Between two attempts to submit it while the link trains; doubled after each. */
 const submitAgainMs = { first: 5000, most: 300_000 };
+
+/** Behind both sentinels: a controller that slept has slept once. */
+const standByPlace = 2;
 
 /** Runs a link to its end. Returns why it ended. */
 export async function runLink(options: LinkOptions): Promise<LinkEndFile> {
@@ -109,7 +112,7 @@ class Link {
     if (stopped) return await this.end('stop', `the chain stands: ${stopped.why}`);
     if (engine.progress().isFinished) return await this.finish();
     this.keepAlive();
-    this.startSentinels(nodes);
+    this.startSentinels(nodes, nodes[0]);
     await this.submitSuccessor();
     await settleBefore(this.link);
     const inVain = await this.stopIfInVain();
@@ -152,7 +155,10 @@ class Link {
     // What they were left for is not known here, so they stay out until the next link.
     for (const node of nodes) if (trained && !trained.nodes.includes(node)) this.lost.set(node, 'left before');
     this.lost.set(from, 'node-failure');
-    this.startSentinels(nodes.filter((node) => !this.lost.has(node)));
+    this.startSentinels(
+      nodes.filter((node) => !this.lost.has(node)),
+      options.takeover?.host,
+    );
     await this.submitSuccessor();
     await settleBefore(this.link);
     settleLaunches(this.link, name, {
@@ -211,17 +217,20 @@ class Link {
 
   /**
    * Somebody has taken over, in this job. It would be over for them, too, if this process ended, once its node is back: Slurm
-   * waits for the batch script.
+   * waits for the batch script. It keeps watch, for they may be the last one that does.
    */
   private async standBy(): Promise<LinkEndFile> {
     const { folder, options, name } = this;
-    this.link.event('stands-by', { host: hostname() });
-    for (;;) {
-      const end = folder.record<LinkEndFile>(name, 'end.json');
-      if (end || options.signal?.aborted)
-        return end ?? { time: now(), why: 'another has taken over', next: 'successor' };
-      await wait(tickMs);
-    }
+    const { scheduler, campaign, signal, host = hostname() } = options;
+    this.link.event('stands-by', { host });
+    const takeover = await keepWatch({
+      ...{ folder, link: name, scheduler, host, silenceSeconds: campaign.spec.silenceSeconds },
+      place: standByPlace,
+      ...(signal ? { signal } : {}),
+    });
+    if (takeover) return await runLink({ ...options, takeover });
+    const end = folder.record<LinkEndFile>(name, 'end.json');
+    return end ?? { time: now(), why: 'another has taken over', next: 'successor' };
   }
 
   /** The sign of life that sentinels look for: from a timer, so that it stops with this process and not before. */
@@ -239,10 +248,9 @@ class Link {
     beat();
   }
 
-  /** On two of the other nodes; where one of them dies the other is left. */
-  private startSentinels(nodes: readonly string[]): void {
+  /** On two of these nodes, if they are others; where one of them dies the other is left. */
+  private startSentinels(nodes: readonly string[], own: string | undefined): void {
     const { steps, campaign, job } = this.options;
-    const own = this.options.takeover?.host ?? nodes[0];
     for (const [place, node] of nodes
       .filter((each) => each !== own)
       .slice(-2)
@@ -586,6 +594,9 @@ class Link {
     if (!back) return await this.giveWay({ from, to });
     if (this.isTooLate) return await this.end('successor', why);
     for (const node of back) this.lost.delete(node);
+    // Where a node was switched off nobody keeps watch there any more.
+    const first = this.folder.record<LinkBeginFile>(this.name, 'begin.json')?.nodes[0];
+    this.startSentinels(back, this.options.takeover?.host ?? first);
     this.growing = undefined;
     this.growth.regrown++;
     return undefined;

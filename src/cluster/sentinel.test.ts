@@ -54,6 +54,14 @@ test('who takes over may fall silent, too', async () => {
   assert.equal(folder.takeovers('0001').length, 2);
 });
 
+test('a controller that left because a later link began is not taken over from', async () => {
+  const folder = linkOf('later');
+  mkdirSync(folder.link('0002'), { recursive: true });
+  folder.write('0002', 'begin.json', { time: 2, job: '8', nodes: ['c'], host: 'c' });
+  assert.equal(await watch(folder), undefined);
+  assert.deepEqual(folder.takeovers('0001'), []);
+});
+
 test('where everything stood still the controller gets its time again', async () => {
   const folder = linkOf('stalled');
   const beat = setInterval(() => signOfLife(folder, '0001', `${performance.now()}`), 600);

@@ -49,18 +49,21 @@ export async function keepWatch(options: SentinelOptions): Promise<TakeoverFile 
   let asked = performance.now();
   let asking: Promise<unknown> | undefined;
   let down: string | undefined;
+  // A later link is at work: this job is over, and its controller was right to leave.
+  let isOver = false;
   const takeOver = (why: string): TakeoverFile | undefined => {
     const file: TakeoverFile = { time: Date.now() / 1000, host: options.host, from: controller(), why };
     // Whoever was quicker, or a file system that is away, gets another while.
     changed = performance.now();
     try {
-      return folder.takeOver(link, file) ? file : undefined;
+      isOver = folder.links().some((name) => Number(name) > Number(link) && folder.record(name, 'begin.json'));
+      return !isOver && folder.takeOver(link, file) ? file : undefined;
     } catch {
       return undefined;
     }
   };
   let looked = performance.now();
-  while (!signal?.aborted && !existsSync(folder.link(link, 'end.json'))) {
+  while (!signal?.aborted && !isOver && !existsSync(folder.link(link, 'end.json'))) {
     await wait(lookMs);
     // A file system that was away for both, or this process was: the controller gets its time from here on.
     if (performance.now() - looked > stalledMs) changed = performance.now();

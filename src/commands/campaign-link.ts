@@ -61,14 +61,15 @@ EXAMPLE
   async func({ out, link: name, job, place }) {
     const open = openCampaign(out);
     const { folder, campaign, scheduler } = open;
-    const { signal, host } = processOfJob();
+    const own = processOfJob();
+    const { signal, host } = own;
     const { silenceSeconds } = campaign.spec;
     const takeover = await keepWatch({ folder, link: name, scheduler, host, silenceSeconds, place, signal });
     if (!takeover) return;
     // What Slurm says of this step is no concern of those that it starts.
     for (const variable of Object.keys(process.env)) if (isOfStep.test(variable)) delete process.env[variable];
     try {
-      await control(open, signal, takeover);
+      await control(open, own, takeover);
     } finally {
       // The batch script that would end the job is gone with its node.
       await endJob(scheduler, job, signal);
@@ -91,8 +92,13 @@ async function endJob(scheduler: Scheduler, job: string, signal: AbortSignal): P
   }
 }
 
+interface ProcessOfJob {
+  readonly signal: AbortSignal;
+  readonly host: string;
+}
+
 /** What the scheduler does to this process, and where it runs. */
-function processOfJob(): { readonly signal: AbortSignal; readonly host: string } {
+function processOfJob(): ProcessOfJob {
   const ending = new AbortController();
   process.on('SIGTERM', () => ending.abort());
   // Meant for the ranks; the scheduler may send it to everything.
@@ -110,7 +116,7 @@ EXAMPLE
   },
   parameters: { flags: { out: { kind: 'parsed', parse: String, brief: 'the campaign, a run folder' } } },
   async func({ out }) {
-    await control(openCampaign(out), processOfJob().signal);
+    await control(openCampaign(out), processOfJob());
   },
 });
 
@@ -134,7 +140,7 @@ function allocatedNodes(): string[] {
 }
 
 /** Decides for a link until it is over. */
-async function control(open: OpenCampaign, signal: AbortSignal, takeover?: TakeoverFile): Promise<void> {
+async function control(open: OpenCampaign, { signal, host }: ProcessOfJob, takeover?: TakeoverFile): Promise<void> {
   const { folder, campaign, site, scheduler } = open;
   const job = ownJob();
   const log = takeover ? fileLog(join(folder.campaign, 'logs', `${job}.log`)) : terminalLog();
@@ -142,7 +148,7 @@ async function control(open: OpenCampaign, signal: AbortSignal, takeover?: Takeo
   const steps = isSlurm ? slurmSteps() : localSteps();
   const { vet: settings } = campaign.spec;
   await runLink({
-    ...{ folder, campaign, site, scheduler, steps, job, signal, allocated: allocatedNodes() },
+    ...{ folder, campaign, site, scheduler, steps, job, signal, host, allocated: allocatedNodes() },
     engine: await engineOfCampaign(open),
     log,
     ...(takeover ? { takeover } : {}),
