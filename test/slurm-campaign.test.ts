@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { CampaignFolder } from '../src/cluster/campaign-folder.ts';
 import { Campaign, fault, result, Runs } from './slurm/campaigns.ts';
 import { Cluster, whyNoNamespaces, whyNoSlurm } from './slurm/cluster.ts';
 
@@ -155,9 +156,10 @@ test(
     await campaign.untilSteps(6);
     const running = await campaign.status();
     const [job] = running.jobs.filter(({ state }) => state === 'running');
-    const [successor] = running.jobs.filter(({ state }) => state === 'pending');
+    const waiting = running.jobs.filter(({ state }) => state === 'pending').map(({ id }) => `${id} PENDING`);
+    assert.equal(waiting.length, 2);
     const queue = await cluster.run('squeue', '-h', '-n', `belay-grow-${running.id}`, '-o', '%i %T', '-S', 'i');
-    assert.deepEqual(queue.split('\n'), [`${job?.id} RUNNING`, `${successor?.id} PENDING`], 'its successor is there');
+    assert.deepEqual(queue.split('\n'), [`${job?.id} RUNNING`, ...waiting], 'its successors are there');
     const victim = campaign.training().nodes.at(-1) as string;
     await cluster.kill(victim);
     await campaign.until('the start on three', () => campaign.launches().length > 1);
@@ -182,6 +184,33 @@ test(
     const { history } = await campaign.status();
     assert.deepEqual([history.lastStep, history.attempts, history.failures], [300, 3, 1]);
     assert.ok(campaign.ends().some(({ growth }) => growth?.from === 3 && growth.to === 4));
+  },
+);
+
+test(
+  'the node dies as soon as a job has it, before anything runs there: the next job trains',
+  needsNodes,
+  async (t) => {
+    const campaign = await Campaign.submit(cluster, runs.folder('early'), runs.spec('early', steps, { nodes: 1 }));
+    const node = async (): Promise<string> =>
+      await cluster.run(
+        'squeue',
+        '-h',
+        '-t',
+        'RUNNING',
+        '-n',
+        CampaignFolder.jobName(campaign.folder.read()),
+        '-o',
+        '%N',
+      );
+    let victim = '';
+    await campaign.until('a node', async () => (victim = await node()) !== '');
+    await cluster.kill(victim);
+    t.after(() => cluster.boot(victim));
+    t.diagnostic(`links that had begun: ${campaign.begins().length}`);
+    await campaign.untilStopped();
+    assert.equal(campaign.folder.stopped()?.by, 'finished', campaign.said);
+    assert.deepEqual(result(campaign.dir), await runs.undisturbed(steps));
   },
 );
 

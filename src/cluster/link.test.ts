@@ -168,7 +168,7 @@ test('a controller that wakes up after a later link began starts nothing, and ta
         return running(1);
       },
       async answers() {
-        if (folder.links().length < 3) {
+        if (folder.links().length < 4) {
           const later = folder.newLink();
           folder.write(later, 'begin.json', { time: 9, job: '3', nodes: ['c'], host: 'c' });
         }
@@ -209,13 +209,37 @@ test('a scheduler that has no room for the successor for a while leaves no empty
     scheduler: {
       async submit() {
         if (asked++ < 2) throw new SchedulerError('refused', 'job queue full', { retryable: true });
-        return '2';
+        return `${asked}`;
       },
     },
   });
   await runLink(options);
-  assert.deepEqual(folder.links(), ['0001', '0002']);
-  assert.equal(folder.record<LinkJobFile>('0002', 'job.json')?.job, '2');
+  assert.deepEqual(folder.links(), ['0001', '0002', '0003']);
+  const jobs = ['0002', '0003'].map((name) => folder.record<LinkJobFile>(name, 'job.json')?.job);
+  assert.deepEqual(jobs, ['3', '4']);
+});
+
+test('two jobs wait behind a link; where a user may queue but one, that is enough', async () => {
+  const queue: Pick<Job, 'id' | 'state'>[] = [{ id: '9', state: 'pending' }];
+  let room = 1;
+  const { folder, options } = linkOf('reserve', {
+    scheduler: {
+      jobs: async () => queue as Job[],
+      async submit() {
+        if (room-- <= 0) throw new SchedulerError('refused', 'QOSMaxSubmitJobPerUserLimit', { retryable: true });
+        queue.push({ id: '10', state: 'pending' });
+        return '10';
+      },
+    },
+  });
+  await runLink(options);
+  assert.equal(folder.record<LinkJobFile>('0002', 'job.json')?.job, '10', 'one was there');
+  queue.splice(0);
+  room = 1;
+  const { folder: small, options: few } = linkOf('one', { scheduler: options.scheduler });
+  await runLink(few);
+  const told = readLines<{ readonly event: string }>(small.link('0001', 'events.jsonl')).map(({ event }) => event);
+  assert.deepEqual(told.slice(0, 2), ['successor', 'no-reserve']);
 });
 
 test('a chain does not end because Slurm, or the disk, was away when a link began', async () => {
@@ -227,7 +251,7 @@ test('a chain does not end because Slurm, or the disk, was away when a link bega
         async submit() {
           if (asked++ === 0 && trouble === 'slurm')
             throw new SchedulerError('timeout', 'it may have been taken', { retryable: false });
-          return '2';
+          return `${asked}`;
         },
       },
       steps: { start: async () => ({ ...running(0), ended: wait(1000 * seconds, { exit: 0, signal: null }) }) },
@@ -239,11 +263,14 @@ test('a chain does not end because Slurm, or the disk, was away when a link bega
       };
     }
     await runLink(options);
-    assert.deepEqual(folder.links(), ['0001', '0002'], name);
-    return folder.record<LinkJobFile>('0002', 'job.json')?.job;
+    assert.deepEqual(folder.links(), ['0001', '0002', '0003'], name);
+    return ['0002', '0003'].map((link) => folder.record<LinkJobFile>(link, 'job.json')?.job);
   };
   const jobs = [late('late-slurm', 7, 'finished', 'slurm'), late('late-disk', 0, 'paused', 'disk')];
-  assert.deepEqual(await Promise.all(jobs), ['2', '2']);
+  assert.deepEqual(await Promise.all(jobs), [
+    ['2', '3'],
+    ['1', '2'],
+  ]);
 });
 
 const away = async (): Promise<never> => {

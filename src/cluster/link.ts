@@ -1,6 +1,6 @@
 // The controller of a link: the one process of a job that decides. It runs on the first node of the allocation.
 //
-// In this order: it submits its successor, which waits for this job to end (whatever happens from here on, the chain goes on);
+// In this order: it submits its successors, which wait for this job to end (whatever happens from here on, the chain goes on);
 // writes down what a dead predecessor could not; measures the nodes; then starts the training, watches it, and after a
 // failure starts it again on the nodes that still answer, or ends and leaves the rest to the successor. It stops the chain
 // where the training is over, a user asked, or trying again would be in vain (restart-policy.ts).
@@ -40,7 +40,7 @@ import { type Found, freeingSeconds, LinkGrowth, silentWhy, type Training } from
 import { failures, linkNodes, recordPast, settleBefore, settleLaunches } from './link-past.ts';
 import { Follower, tail } from './log-tail.ts';
 import { decide } from './restart-policy.ts';
-import { batchScript, SchedulerError } from './scheduler.ts';
+import { batchScript, type JobRequest, SchedulerError } from './scheduler.ts';
 import { keepWatch, signOfLife } from './sentinel.ts';
 
 /** Between two looks at what runs. */
@@ -79,7 +79,9 @@ class Link {
   /** Nodes that are no longer used in this link, and why. */
   private readonly lost = new Map<string, string>();
   private successor: string | undefined;
-  /** The folder that was made for it. */
+  /** The one after it. */
+  private reserve: string | undefined;
+  /** The folder that was made for a job that could not be submitted yet. */
   private successorName: string | undefined;
   private submitting: Promise<void> | undefined;
   private ends: number | undefined;
@@ -268,26 +270,23 @@ class Link {
     }
   }
 
-  /** Before anything else: whatever happens to this job, the chain has a next one. */
+  /**
+   * Before anything else: whatever happens to this job, the chain has a next one; and one after that, for a job can end before
+   * its controller runs: its node dies, or a prolog fails.
+   */
   private async submitSuccessor(patienceMs = submitPatienceMs): Promise<void> {
-    const { campaign, site, scheduler, signal } = this.options;
-    const { folder } = this;
-    const request = linkRequest(campaign, site, folder);
+    const { campaign, site, scheduler, signal, job } = this.options;
+    const request = linkRequest(campaign, site, this.folder);
     const deadline = Date.now() + patienceMs;
     for (;;) {
       try {
-        const waiting = (await scheduler.jobs({ name: request.name })).find(({ state }) => state === 'pending');
-        if (waiting) {
-          // A link before this one submitted it, and died.
-          this.successor = waiting.id;
-          return;
-        }
-        this.successorName ??= folder.newLink();
-        const name = this.successorName;
-        folder.writeScript(name, batchScript(request));
-        this.successor = await scheduler.submit(request);
-        folder.write(name, 'job.json', { job: this.successor, submitted: now(), predecessor: this.name });
-        this.link.event('successor', { job: this.successor, link: name });
+        const waiting = (await scheduler.jobs({ name: request.name }))
+          .filter(({ id, state }) => state === 'pending' && id !== job)
+          .map(({ id }) => id)
+          .sort((a, b) => Number(a) - Number(b));
+        // Those that wait were submitted by a link before this one.
+        this.successor = waiting[0] ?? (await this.submitNext(request));
+        this.reserve = waiting[1] ?? (await this.submitReserve(request));
         return;
       } catch (error) {
         const again = error instanceof SchedulerError && error.retryable && Date.now() < deadline && !signal?.aborted;
@@ -444,7 +443,7 @@ class Link {
           isStopping = true;
           this.link.event('asked', { what: 'stop' });
         }
-        if (this.successor === undefined && !this.submitting && !isStopping && Date.now() >= submitAt) {
+        if (this.reserve === undefined && !this.submitting && !isStopping && Date.now() >= submitAt) {
           submitEvery = Math.min(2 * submitEvery, submitAgainMs.most);
           // Beside the watching, too.
           this.submitting = this.submitSuccessor(0).finally(() => {
@@ -662,6 +661,28 @@ class Link {
     // The last moment in which the chain can be kept from ending with this job.
     if (next === 'successor' && !this.isSuperseded && this.successor === undefined) await this.submitSuccessor();
     return end;
+  }
+
+  private async submitNext(request: JobRequest): Promise<string> {
+    const { folder } = this;
+    this.successorName ??= folder.newLink();
+    const link = this.successorName;
+    folder.writeScript(link, batchScript(request));
+    const job = await this.options.scheduler.submit(request);
+    this.successorName = undefined;
+    folder.write(link, 'job.json', { job, submitted: now(), predecessor: this.name });
+    this.link.event('successor', { job, link });
+    return job;
+  }
+
+  /** Some sites let a user queue few jobs: the chain does without. */
+  private async submitReserve(request: JobRequest): Promise<string | undefined> {
+    try {
+      return await this.submitNext(request);
+    } catch (error) {
+      this.link.event('no-reserve', { why: errorText(error) });
+      return undefined;
+    }
   }
 
   /** Slurm starts a job once it has the fewest nodes; those of this one become free one after the other. */

@@ -15,7 +15,7 @@ import { version } from '../base/version.ts';
 import { type CampaignFile, CampaignFolder, campaignFormat } from '../cluster/campaign-folder.ts';
 import { linkRequest } from '../cluster/campaign-script.ts';
 import { type CampaignSpec, linkShape, loadCampaignSpec } from '../cluster/campaign-spec.ts';
-import { batchScript, type Scheduler, SchedulerError } from '../cluster/scheduler.ts';
+import { batchScript, type JobRequest, type Scheduler, SchedulerError } from '../cluster/scheduler.ts';
 import type { Site } from '../cluster/site.ts';
 import { loadSite } from '../cluster/sites.ts';
 import { clearTriggers } from '../cluster/triggers.ts';
@@ -110,7 +110,25 @@ export async function submitCampaign(
   }
   const before = folder.links().at(-2) ?? null;
   folder.write(link, 'job.json', { job, submitted: Date.now() / 1000, predecessor: before });
+  await submitReserve(folder, request, link, scheduler);
   return { job, link };
+}
+
+/** The next job, for a first one that ends before its controller could submit it: its node dies, or a prolog fails. */
+async function submitReserve(
+  folder: CampaignFolder,
+  request: JobRequest,
+  before: string,
+  scheduler: Scheduler,
+): Promise<void> {
+  try {
+    const link = folder.newLink();
+    folder.writeScript(link, batchScript(request));
+    const job = await scheduler.submit(request);
+    folder.write(link, 'job.json', { job, submitted: Date.now() / 1000, predecessor: before });
+  } catch {
+    // Its controller tries again. Some sites let a user queue few jobs.
+  }
 }
 
 interface SubmitFlags {
@@ -148,7 +166,7 @@ export const submit = buildCommand<SubmitFlags>({
   docs: {
     brief: 'start a campaign, or let one go on that stands',
     fullDescription: `Checks the spec, and submits the first job of a chain that trains the recipe to its end. Each job submits its successor
-before it does anything else, saves before its time is up, and goes on after failures; the chain stops by itself. A campaign that
+(and one more, in reserve) before it does anything else, saves before its time is up, and goes on after failures; the chain stops by itself. A campaign that
 was stopped goes on by the same verb, without --spec. --dry-run prints the batch script, byte for byte.
 
 EXAMPLE
