@@ -15,6 +15,7 @@ import {
   type LaunchEndFile,
   type LaunchFile,
   type LinkBeginFile,
+  type LinkEndFile,
   type LinkJobFile,
   type TakeoverFile,
 } from './campaign-folder.ts';
@@ -148,7 +149,7 @@ test('a controller that stands by goes on where who took over from it falls sile
       ['a', 'b'],
     ],
   );
-  assert.deepEqual(folder.record<LaunchEndFile>('0001', 'end.json')?.why, 'trained to the end');
+  assert.deepEqual(folder.record<LinkEndFile>('0001', 'end.json')?.why, 'trained to the end');
   assert.deepEqual(watched, ['b'], 'b is left out from then on');
 });
 
@@ -217,6 +218,17 @@ test('a scheduler that has no room for the successor for a while leaves no empty
   assert.deepEqual(folder.links(), ['0001', '0002', '0003']);
   const jobs = ['0002', '0003'].map((name) => folder.record<LinkJobFile>(name, 'job.json')?.job);
   assert.deepEqual(jobs, ['3', '4']);
+});
+
+test('a controller that fails leaves a word', async () => {
+  const torn = (): never => {
+    throw new Error('the tracker names no checkpoint');
+  };
+  const { folder, options } = linkOf('failed', { engine: { progress: torn } });
+  await assert.rejects(runLink(options), /names no checkpoint/);
+  const { why, next, verdict } = folder.record<LinkEndFile>('0001', 'end.json') as LinkEndFile;
+  assert.equal(why, 'its controller failed: the tracker names no checkpoint');
+  assert.deepEqual([next, verdict?.domain, verdict?.cause], ['successor', 'unknown', 'controller']);
 });
 
 test('two jobs wait behind a link; where a user may queue but one, that is enough', async () => {

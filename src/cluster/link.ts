@@ -67,7 +67,13 @@ const standByPlace = 2;
 
 /** Runs a link to its end. Returns why it ended. */
 export async function runLink(options: LinkOptions): Promise<LinkEndFile> {
-  return await new Link(options).run();
+  const link = new Link(options);
+  try {
+    return await link.run();
+  } catch (error) {
+    link.failed(error);
+    throw error;
+  }
 }
 
 class Link {
@@ -140,6 +146,20 @@ class Link {
         if (!isTold) log.line(`link ${this.name}: it waits until it can write: ${errorText(error)}`);
         await wait(1000);
       }
+    }
+  }
+
+  /** Leaves a word where this process ends by an exception, so that neither the next link nor a person has to guess. */
+  failed(error: unknown): void {
+    const why = `its controller failed: ${errorText(error)}`;
+    this.link.event('controller-failed', { why: errorText(error) });
+    try {
+      if (this.link.isTakenOver || existsSync(this.folder.link(this.name, 'end.json'))) return;
+      const verdict = { domain: 'unknown', cause: 'controller', line: errorText(error) } as const;
+      const end: LinkEndFile = { time: now(), why, next: 'successor', verdict };
+      this.folder.write(this.name, 'end.json', end);
+    } catch {
+      // The disk that it failed for. The next link asks the scheduler.
     }
   }
 
