@@ -109,11 +109,13 @@ export function failures({ folder }: LinkContext): Failure[] {
     for (const launch of folder.launches(name)) {
       const end = folder.record<LaunchEndFile>(name, 'steps', launch, 'end.json');
       if (!end) continue;
-      if (!end.verdict) {
+      const { from, to, lastStep } = end;
+      if (!end.verdict && (to > from || end.outcome !== 'paused')) {
         found.length = 0;
         continue;
       }
-      const { verdict, from, to, lastStep } = end;
+      // It left in time, and came no further: links that are too short for a step would follow each other for ever.
+      const verdict = end.verdict ?? ({ domain: 'infrastructure', cause: 'too-little-time' } as const);
       found.push({ verdict, from, to, ...(lastStep === undefined ? {} : { lastStep }) });
     }
     const end = folder.record<LinkEndFile>(name, 'end.json');

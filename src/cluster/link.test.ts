@@ -220,6 +220,31 @@ test('a scheduler that has no room for the successor for a while leaves no empty
   assert.deepEqual(jobs, ['3', '4']);
 });
 
+test('links that are too short for a step do not follow each other for ever', async () => {
+  const { folder, options } = linkOf('short', { outcomes: ['paused'] });
+  const pause = (link: string, to: number): void => {
+    const end: LaunchEndFile = { time: 2, exit: 75, outcome: 'paused', why: 'warned', from: 0, to };
+    folder.write(link, 'steps/00/step.json', { time: 1, nodes: ['a'], world: 1, from: 0 });
+    folder.write(link, 'steps/00/end.json', end);
+  };
+  for (let job = 2; job <= 11; job++) {
+    const link = folder.newLink();
+    folder.write(link, 'job.json', { job: `${job}`, submitted: job, predecessor: null });
+    pause(link, 0);
+  }
+  const last = folder.newLink();
+  folder.write(last, 'job.json', { job: '12', submitted: 12, predecessor: null });
+  assert.match((await runLink({ ...options, job: '12' })).why, /10 failures in a row.*infrastructure, too-little-time/);
+  assert.equal(folder.stopped()?.by, 'policy');
+  // One of them took a step.
+  folder.goOn();
+  pause('0004', 1);
+  const next = folder.newLink();
+  folder.write(next, 'job.json', { job: '13', submitted: 13, predecessor: null });
+  await runLink({ ...options, job: '13' });
+  assert.equal(folder.stopped(), undefined);
+});
+
 test('a controller that fails leaves a word', async () => {
   const torn = (): never => {
     throw new Error('the tracker names no checkpoint');
