@@ -45,7 +45,8 @@ export function linkRequest(campaign: CampaignFile, site: Site, folder: Campaign
     exclusive: partition.exclusive || !isFixed,
     dependency: 'singleton',
     warning: { signal: shape.warningSignal, seconds: shape.warningSeconds },
-    output: join(folder.campaign, 'logs', '%j.log'),
+    // sbatch reads a percent sign in the folder's own name as a field, too.
+    output: join(folder.campaign.replaceAll('%', '%%'), 'logs', '%j.log'),
     directory: folder.dir,
     extra: [
       // A job outlives a node that dies: what is left of it trains on at once.

@@ -19,6 +19,7 @@ import {
   type LinkJobFile,
   type TakeoverFile,
 } from './campaign-folder.ts';
+import { linkRequest } from './campaign-script.ts';
 import { parseCampaignSpec } from './campaign-spec.ts';
 import type { Engine, StepOutcome } from './engine.ts';
 import type { Running, Steps } from './job-steps.ts';
@@ -243,6 +244,12 @@ test('links that are too short for a step do not follow each other for ever', as
   folder.write(next, 'job.json', { job: '13', submitted: 13, predecessor: null });
   await runLink({ ...options, job: '13' });
   assert.equal(folder.stopped(), undefined);
+});
+
+test('a percent sign in the name of the folder is no field of sbatch', () => {
+  const { options } = linkOf('percent');
+  const { output } = linkRequest(options.campaign, options.site, new CampaignFolder('/scratch/100%j'));
+  assert.equal(output, '/scratch/100%%j/campaign/logs/%j.log');
 });
 
 test('a controller that fails leaves a word', async () => {
