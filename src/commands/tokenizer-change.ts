@@ -4,7 +4,7 @@
 // folder says what was done, with the id of the artefact it was done to or the hashes of its files.
 //
 // Does not: train the new rows.
-import { copyFileSync, existsSync, readdirSync, readFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { buildCommand, type Command, type CommandContext } from '@stricli/core';
 import { writeFileAtomic } from '../base/atomic.ts';
@@ -35,6 +35,13 @@ const weightFiles = /^(config\.json|.*\.safetensors(\.index\.json)?|manifest\.js
 /** Changes the vocabulary of the tokenizer or model in `from`; the result is the folder `dir`. */
 export async function changeVocabulary(from: string, dir: string, change: VocabularyChange): Promise<StageResult> {
   const folder = modelFolderAt(from);
+  const there = statSync(folder, { throwIfNoEntry: false });
+  if (!there?.isDirectory()) {
+    throw new UserError(`${from} is no model and no tokenizer`, {
+      found: there ? 'a file' : 'nothing at this path',
+      expected: 'a model folder, or the folder with tokenizer.json',
+    });
+  }
   const isModel = existsSync(join(folder, 'config.json'));
   const tokenizerDir = isModel ? tokenizerFolderOfModel(folder) : folder;
   if (!isModel && change.kind === 'pad') {
