@@ -217,6 +217,23 @@ test('renaming: ids stay, all files agree', async () => {
   for (const name of matrices) assert.deepEqual(weights(out, name), weights(model, name));
 });
 
+test('a token is not renamed where a chat template among the settings writes it', async () => {
+  const plain = join(dir, 'plain');
+  cpSync(model, plain, { recursive: true });
+  rmSync(join(plain, 'chat_template.jinja'));
+  const path = join(plain, 'tokenizer_config.json');
+  const config = JSON.parse(readFileSync(path, 'utf8')) as object;
+  const out = join(dir, 'plain-renamed');
+  const change = { kind: 'rename', names: { '<SPECIAL_4>': '<|memory|>' } } as const;
+  for (const template of ['{{ "<SPECIAL_4>" }}', [{ name: 'default', template: '<SPECIAL_4>' }]]) {
+    writeFileSync(path, JSON.stringify({ ...config, chat_template: template }));
+    await assert.rejects(changeVocabulary(plain, out, change), /the chat_template of tokenizer_config\.json writes it/);
+  }
+  writeFileSync(path, JSON.stringify({ ...config, chat_template: '<s>' }));
+  await changeVocabulary(plain, out, change);
+  assert.equal(Tokenizer.load(out).idOf('<|memory|>'), 4);
+});
+
 test('a tokenizer alone can be changed, but not padded; mistakes are named and leave nothing', async () => {
   const alone = join(dir, 'alone');
   await changeVocabulary(model, alone, { kind: 'rename', names: { '<SPECIAL_5>': '<|five|>' } });

@@ -45,14 +45,13 @@ const companions = ['tokenizer_config.json', 'special_tokens_map.json'] as const
 export function renameTokens(dir: string, names: ReadonlyMap<string, string>): number[] {
   const content = readTokenizer(dir);
   const { added_tokens: added, model } = content;
-  const template = join(dir, 'chat_template.jinja');
-  const written = existsSync(template) ? readFileSync(template, 'utf8') : '';
+  const templates = chatTemplates(dir);
   const taken = new Set([...Object.keys(model.vocab), ...added.map((token) => token.content)]);
   const ids: number[] = [];
   for (const [from, to] of names) {
     const token = added.find((one) => one.content === from);
     if (!token) {
-      throw new UserError(`${from} is no added token of ${dir}`, {
+      throw new UserError(`${from} is no added token`, {
         found: taken.has(from) ? 'a token of the vocabulary' : 'no such token',
         expected: 'a reserved token, such as <SPECIAL_4>',
       });
@@ -63,8 +62,12 @@ export function renameTokens(dir: string, names: ReadonlyMap<string, string>): n
         expected: 'a name that no token has',
       });
     }
-    if (written.includes(from)) {
-      throw new UserError(`${from} cannot be renamed`, { found: 'chat_template.jinja writes it' });
+    const writer = templates.find(({ text }) => text.includes(from));
+    if (writer) {
+      throw new UserError(`${from} cannot be renamed`, {
+        found: `${writer.name} writes it`,
+        expected: 'a token that the chat template does not write',
+      });
     }
     taken.add(to);
     taken.delete(from);
@@ -83,6 +86,23 @@ export function renameTokens(dir: string, names: ReadonlyMap<string, string>): n
     if (existsSync(join(dir, name))) writeJson(dir, name, replaceStrings(readJson(join(dir, name)), renamed));
   }
   return ids;
+}
+
+/** The chat templates of a folder: in a file of their own, or among the settings, one or several with names. */
+function chatTemplates(dir: string): readonly { readonly name: string; readonly text: string }[] {
+  const own = join(dir, 'chat_template.jinja');
+  const [config] = companions;
+  const settings = existsSync(join(dir, config)) ? readJson(join(dir, config)) : {};
+  const { chat_template: told } = settings as { readonly chat_template?: unknown };
+  return [
+    ...(existsSync(own) ? [{ name: 'chat_template.jinja', text: readFileSync(own, 'utf8') }] : []),
+    ...(told === undefined ? [] : [{ name: `the chat_template of ${config}`, text: stringsOf(told).join('\n') }]),
+  ];
+}
+
+function stringsOf(value: unknown): readonly string[] {
+  if (typeof value === 'string') return [value];
+  return value === null || typeof value !== 'object' ? [] : Object.values(value).flatMap(stringsOf);
 }
 
 /** Adds tokens from the first free id on; returns their ids. `special`: text from outside never becomes one. */
