@@ -217,6 +217,15 @@ test('renaming: ids stay, all files agree', async () => {
   for (const name of matrices) assert.deepEqual(weights(out, name), weights(model, name));
 });
 
+test('a token gets one name', async () => {
+  const out = join(dir, 'one-name');
+  const tokens = ['--token', '<SPECIAL_4>=<a>', '--token', '<SPECIAL_4>=<b>'];
+  const { code, stderr } = await runCli(['tokenizer', 'rename', '--model', model, ...tokens, '--out', out]);
+  assert.equal(code, 2);
+  assert.match(stderr, /<SPECIAL_4> is renamed twice\n +found: +<a>, <b>\n/);
+  assert.ok(!existsSync(out));
+});
+
 test('a token is not renamed where a chat template among the settings writes it', async () => {
   const plain = join(dir, 'plain');
   cpSync(model, plain, { recursive: true });

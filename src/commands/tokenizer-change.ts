@@ -168,9 +168,14 @@ EXAMPLE
     const names = token.map((pair) => {
       // A name may hold an equals sign; reserved ones do not begin with one.
       const at = pair.indexOf('=', 1);
-      if (at < 0) throw new UserError('--token takes OLD=NEW', { found: pair });
+      if (at < 0) throw new UserError('--token takes OLD=NEW', { found: pair, next: "--token '<SPECIAL_4>=<|memory|>'" });
       return [pair.slice(0, at), pair.slice(at + 1)] as const;
     });
+    const twice = names.find(([old], i) => names.findIndex(([other]) => other === old) !== i);
+    if (twice) {
+      const all = names.filter(([old]) => old === twice[0]).map(([, name]) => name);
+      throw new UserError(`${twice[0]} is renamed twice`, { found: all.join(', '), expected: 'one name for a token' });
+    }
     return changeAndTell(flags, { kind: 'rename', names: Object.fromEntries(names) });
   },
 });
