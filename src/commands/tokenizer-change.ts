@@ -168,7 +168,8 @@ EXAMPLE
     const names = token.map((pair) => {
       // A name may hold an equals sign; reserved ones do not begin with one.
       const at = pair.indexOf('=', 1);
-      if (at < 0) throw new UserError('--token takes OLD=NEW', { found: pair, next: "--token '<SPECIAL_4>=<|memory|>'" });
+      if (at < 0)
+        throw new UserError('--token takes OLD=NEW', { found: pair, next: "--token '<SPECIAL_4>=<|memory|>'" });
       return [pair.slice(0, at), pair.slice(at + 1)] as const;
     });
     const twice = names.find(([old], i) => names.findIndex(([other]) => other === old) !== i);
