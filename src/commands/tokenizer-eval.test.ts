@@ -85,10 +85,13 @@ test('a text file is measured line by line, and what is left out is said', async
 
 test('mistakes are named', async () => {
   const one = ['--tokenizer', join(dir, 'english')];
+  const texts = join(dir, 'line.txt');
+  writeFileSync(texts, english);
   for (const [args, message] of [
     [one, /--udhr/],
     [[...one, ...one, '--udhr'], /two tokenizers have the name english/],
     [[...one, '--texts', join(dir, 'nothing.jsonl')], /nothing\.jsonl/],
+    [[...one, '--texts', texts, '--out', texts], /cannot write .*line\.txt.*\n +found: +(EEXIST|ENOTDIR)/],
   ] as const) {
     const { code, stderr } = await runCli(['tokenizer', 'eval', ...args]);
     assert.equal(code, 2);

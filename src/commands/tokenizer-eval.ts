@@ -4,7 +4,6 @@
 // same in hundreds of languages, so that tokens per line compare what a language costs.
 //
 // Does not: compute the measures; tokenizer/metrics.ts does.
-import { mkdirSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { buildCommand } from '@stricli/core';
 import { writeFileAtomic, writeJsonAtomic } from '../base/atomic.ts';
@@ -136,9 +135,8 @@ export const command = buildCommand<Flags>({
     brief: 'measure tokenizers side by side',
     fullDescription: `Fertility (tokens per word), bytes and characters per token, the share of the vocabulary in use, and the Gini coefficient
 of what languages cost in tokens per line. --texts is a file of lines {"text": "...", "language": "deu"}, or .txt with a text a
-line; --udhr takes the
-thirty articles of the declaration of human rights in hundreds of languages. --out leaves tokenizers.json (with numbers
-by language), tokenizers.md and tokenizers.svg in a folder.
+line; --udhr takes the thirty articles of the declaration of human rights in hundreds of languages. --out leaves
+tokenizers.json (with numbers by language), tokenizers.md and tokenizers.svg in a folder.
 
 EXAMPLE
   belay tokenizer eval --tokenizer out/demo/tokenizer --tokenizer nemo=nemo/tokenizer.json --udhr --out out/tokenizers`,
@@ -187,7 +185,6 @@ EXAMPLE
     const source = texts ?? 'the declaration of human rights';
     const comparison = await compareTokenizers(named, lines, source, terminalLog({ quiet: json }), leftOut);
     if (out !== undefined) {
-      mkdirSync(out, { recursive: true });
       writeJsonAtomic(join(out, 'tokenizers.json'), comparison);
       writeFileAtomic(join(out, 'tokenizers.md'), comparisonText(comparison));
       writeFileAtomic(join(out, 'tokenizers.svg'), tokenizerPicture(comparison));
