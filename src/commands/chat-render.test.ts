@@ -103,6 +103,25 @@ test('what the template refuses, and what is no conversation, is a plain error w
   assert.match(stderr, /is not valid JSON/);
 });
 
+test('the message that a template refuses is named', () => {
+  const user = { role: 'user', content: 'x' } as const;
+  const system = { role: 'system', content: 'x' } as const;
+  const block = { role: 'assistant', content: { blocks: [{ type: 'response', text: 'x' }] } } as const;
+  const bot = { role: 'bot', content: 'x' } as unknown as Message;
+  for (const [messages, sft, place] of [
+    [[user, bot, user], false, /messages\.1: a message of the role "bot"/],
+    [
+      [user, { role: 'assistant', content: 'x' }, block],
+      false,
+      /messages\.2: a message of the role "assistant" in blocks/,
+    ],
+    [[system, user, system], true, /messages\.2: a message of the role "system"\n +expected: at most a system /],
+    [[user, { role: 'assistant', content: null, tool_calls: [] }], true, /expected: .*"tool_calls"/],
+  ] as const) {
+    assert.throws(() => renderConversation({ messages, sft }), place);
+  }
+});
+
 test('wrong shapes are named with their place', () => {
   const wrong: [unknown, RegExp][] = [
     [{}, /messages/],
@@ -130,7 +149,8 @@ test('wrong shapes are named with their place', () => {
         (error) => error instanceof UserError && place.test(error.found ?? ''),
       );
   }
-  assert.throws(() => toolsFrom([{ name: 'f' }], 'file'), UserError);
+  assert.throws(() => toolsFrom([{ name: 'f' }], 'file'), /0\.description/);
+  assert.throws(() => toolsFrom([{ function: { description: 'd' } }], 'file'), /0\.function\.name/);
   assert.throws(() => toolsFrom({ name: 'f', description: 'd' }, 'file'), UserError);
   assert.throws(
     () => renderConversation({ messages: [{ role: 'user', content: 'x' }], sft: true, thinking: true }),

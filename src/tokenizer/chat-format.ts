@@ -74,9 +74,9 @@ export function renderChat(messages: readonly Message[], options: ChatOptions = 
   const date = options.date ?? new Date().toISOString().slice(0, 10);
   if (!isDate(date)) throw new UserError('the date of a conversation is none', { found: date, expected: 'YYYY-MM-DD' });
   const [mark = ''] = unusedCharacters(JSON.stringify([messages, options.tools]) + source, 1);
-  try {
-    const text = template.render({
-      messages: asMarkedTexts(messages, mark),
+  const rendered = (some: readonly Message[]): string =>
+    template.render({
+      messages: asMarkedTexts(some, mark),
       bos_token: '<s>',
       ...(options.tools ? { tools: asMarkedTexts(options.tools, mark) } : {}),
       enable_thinking: options.enableThinking ?? false,
@@ -84,14 +84,32 @@ export function renderChat(messages: readonly Message[], options: ChatOptions = 
       format_date: (format: string) => formatDate(date, format),
       length_of: (part: string) => [...withoutMarks(part, mark)].length,
     });
-    return withoutMarks(text, mark);
+  try {
+    return withoutMarks(rendered(messages), mark);
   } catch (cause) {
+    const at = messages.findIndex((_, i) => fails(() => rendered(messages.slice(0, i + 1))));
     throw new UserError(`the conversation cannot be rendered: ${errorText(cause)}`, {
+      ...(at < 0 ? {} : { found: toldMessage(messages[at] as Message, at) }),
       expected:
         'an optional system message, then user, assistant and tool messages; assistant contents all strings or all blocks',
       cause,
     });
   }
+}
+
+function fails(run: () => unknown): boolean {
+  try {
+    run();
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+/** Where a message stands and what it is, for an error. */
+function toldMessage({ role, content }: Message, at: number): string {
+  const form = role !== 'assistant' || content === null ? '' : typeof content === 'string' ? ' in text' : ' in blocks';
+  return `messages.${at}: a message of the role ${JSON.stringify(role)}${form}`;
 }
 
 /**
@@ -194,8 +212,9 @@ export function trainingParts(messages: readonly Message[], addGenerationPrompt 
   const parts: Part[] = [];
   const put = (...more: readonly Part[]): void => void parts.push(...more);
   const control = (name: string): Part => ({ control: `<|${name}|>` });
-  const refuse = (what: string, found: string): never => {
-    throw new UserError(`the conversation cannot be rendered for training: ${what}`, { found });
+  const refuse = (what: string, found: string, expected?: string): never => {
+    const details = { found, ...(expected === undefined ? {} : { expected }) };
+    throw new UserError(`the conversation cannot be rendered for training: ${what}`, details);
   };
   let rest = messages;
   const [first] = rest;
@@ -218,21 +237,23 @@ export function trainingParts(messages: readonly Message[], addGenerationPrompt 
     control('developer_end'),
   );
 
-  for (const message of rest) {
+  for (const [i, message] of rest.entries()) {
     if (message.role === 'user') {
       const { content } = message;
       const text = typeof content === 'string' ? content : content.parts.map((part) => part.text).join('');
       put(control('user_start'), { text }, control('user_end'));
     } else if (message.role === 'assistant') {
       if (message.content === null || message.tool_calls?.length) {
-        refuse('tool calls must be blocks', JSON.stringify(message).slice(0, 200));
+        const form = '{"role": "assistant", "content": {"blocks": [{"type": "tool_calls", "calls": [...]}, ...]}}';
+        refuse('tool calls must be blocks', JSON.stringify(message).slice(0, 200), form);
       }
       put(control('assistant_start'));
       if (typeof message.content === 'string') put({ text: message.content });
       else putBlocks(message.content?.blocks ?? []);
       put(control('assistant_end'));
     } else {
-      refuse('Invalid message role', message.role);
+      const turns = 'at most a system and a developer message, then user and assistant messages';
+      refuse('Invalid message role', toldMessage(message, messages.length - rest.length + i), turns);
     }
   }
   if (addGenerationPrompt) put(control('assistant_start'));

@@ -77,7 +77,16 @@ const message = z.looseObject({ role: text }).superRefine((value, context) => {
 const messageList = z.array(message);
 
 const tool = z.looseObject({ name: text, description: text });
-const toolList = z.array(z.union([z.looseObject({ function: tool }), tool]));
+const wrappedTool = z.looseObject({ function: tool });
+const toolList = z.array(
+  z.unknown().superRefine((value, context) => {
+    if (tool.safeParse(value).success) return;
+    const isWrapped = value !== null && typeof value === 'object' && 'function' in value;
+    for (const { path, message: why } of (isWrapped ? wrappedTool : tool).safeParse(value).error?.issues ?? []) {
+      context.addIssue({ code: 'custom', path: [...path], message: why });
+    }
+  }),
+);
 const request = z.looseObject({ messages: messageList, tools: toolList.nullish() });
 
 export interface ConversationRequest {
