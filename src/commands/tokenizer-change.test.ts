@@ -261,6 +261,7 @@ test('a tokenizer alone can be changed, but not padded; mistakes are named and l
     [model, { kind: 'rename', names: { '<SPECIAL_4>': '<SPECIAL_5>' } }, /a token of this name/],
     [join(dir, 'nowhere'), { kind: 'pad', multiple: 8 }, /no model/],
     [join(dir, 'nowhere'), { kind: 'extend', tokens: ['x y'], special: false }, /nothing at this path/],
+    [join(model, 'tokenizer.json', 'x'), { kind: 'rename', names: { a: 'b' } }, /nothing at this path/],
     [join(model, 'tokenizer.json'), { kind: 'rename', names: { a: 'b' } }, /found: +a file\n +expected: .*folder/],
   ] as const) {
     await assert.rejects(changeVocabulary(from, out, change), message);

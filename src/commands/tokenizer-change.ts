@@ -35,7 +35,7 @@ const weightFiles = /^(config\.json|.*\.safetensors(\.index\.json)?|manifest\.js
 /** Changes the vocabulary of the tokenizer or model in `from`; the result is the folder `dir`. */
 export async function changeVocabulary(from: string, dir: string, change: VocabularyChange): Promise<StageResult> {
   const folder = modelFolderAt(from);
-  const there = statSync(folder, { throwIfNoEntry: false });
+  const there = existsSync(folder) ? statSync(folder) : undefined;
   if (!there?.isDirectory()) {
     throw new UserError(`${from} is no model and no tokenizer`, {
       found: there ? 'a file' : 'nothing at this path',
