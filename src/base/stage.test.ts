@@ -84,6 +84,17 @@ test('a resumable stage goes on in its folder, even when a finished file went mi
   assert.equal(readFileSync(join(at('resumable.superseded-1'), 'file.txt'), 'utf8'), 'two');
 });
 
+test('what was there early stays, and makes no folder that is put aside', async () => {
+  const asked = join(at('early'), 'asked');
+  mkdirSync(at('early'));
+  writeFileSync(asked, '');
+  const early = { resumable: true, early: ['asked'], exclude: ['asked'] };
+  assert.equal((await runStage(stage('early', { x: 1 }, 'one', early))).skipped, false);
+  assert.ok(existsSync(asked));
+  assert.equal(existsSync(at('early.superseded-1')), false);
+  assert.equal((await runStage(stage('early', { x: 1 }, 'one', early))).skipped, true);
+});
+
 test('a folder caught between its two renames comes back', () => {
   const dir = at('swapped');
   writeFileSync(join(beginFolder(dir), 'file'), 'old');

@@ -27,6 +27,8 @@ export interface StageOptions {
   readonly keepsOthers?: boolean;
   /** Names below the folder that are not part of the artefact. */
   readonly exclude?: readonly string[];
+  /** Names below the folder that may be there before the stage begins; they stay, and are no work that is put aside. */
+  readonly early?: readonly string[];
   /** Called once when the stage is skipped or starts. */
   readonly onStart?: (what: 'skip' | 'run' | 'resume') => void;
   /** Fills `dir` and returns the facts for the manifest. */
@@ -69,7 +71,7 @@ export async function runStage(options: StageOptions): Promise<StageResult> {
   }
 
   const key = hashJson({ kind, version, recipe, inputs: inputIds });
-  const resuming = claimFolder(dir, key);
+  const resuming = claimFolder(dir, key, options.early);
   options.onStart?.(resuming ? 'resume' : 'run');
   const facts = await options.run(dir);
   const manifest = writeManifest(dir, { ...make, exclude: [...(options.exclude ?? []), attemptName], facts });
@@ -95,9 +97,9 @@ const attemptName = 'stage.json';
  * True when `dir` holds an attempt at the same work, unfinished or damaged since; anything else there is moved to
  * `<dir>.superseded-N`.
  */
-function claimFolder(dir: string, key: string): boolean {
+function claimFolder(dir: string, key: string, early: readonly string[] = []): boolean {
   const path = join(dir, attemptName);
-  if (existsSync(dir) && readdirSync(dir).length > 0) {
+  if (existsSync(dir) && readdirSync(dir).some((name) => !early.includes(name))) {
     if (existsSync(path) && (readJson(path, 'stage record') as { key?: string }).key === key) {
       // From here on the folder is unfinished again, whatever it was.
       rmSync(join(dir, manifestName), { force: true });

@@ -1,12 +1,15 @@
-// The batches of pretraining let go of their files, whoever asked for them.
+// The batches of pretraining let go of their files, whoever asked for them; triggers are heard, however early they were made.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { openFiles } from '../../test/open-files.ts';
+import { runCli } from '../../test/run-cli.ts';
+import { exitCodes } from '../base/errors.ts';
 import { silentLog } from '../base/progress.ts';
 import { parseRecipe, type PretrainRecipe } from '../base/recipe.ts';
+import { packageRoot } from '../base/version.ts';
 import { MegatronWriter } from '../corpus/megatron.ts';
 import { curriculumOf } from '../train/curriculum.ts';
 import { chooseSteps } from './budgets.ts';
@@ -44,4 +47,19 @@ test('measuring minutes, and data that are closed, leave no token file open', as
   });
   assert.ok((run.recipe.pretrain?.steps ?? 0) > 0);
   assert.equal(await openFiles(file), 0);
+});
+
+test('what is asked before pretraining begins is heard when it does', async () => {
+  const out = join(dir, 'asked');
+  const triggers = join(out, 'pretrain', 'triggers');
+  mkdirSync(triggers, { recursive: true });
+  writeFileSync(join(triggers, 'exit'), '');
+  const recipe = ['--recipe', join(packageRoot, 'recipes', 'demo-tiny.ts')];
+  const { code, stderr } = await runCli(['pretrain', '--out', out, ...recipe]);
+  assert.equal(code, exitCodes.paused, stderr);
+  assert.deepEqual(
+    readdirSync(out).filter((name) => name.startsWith('pretrain')),
+    ['pretrain'],
+  );
+  assert.deepEqual(readdirSync(triggers), []);
 });

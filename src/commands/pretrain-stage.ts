@@ -18,7 +18,7 @@ import { modelConfig } from '../model/config.ts';
 import { loadHfFolder, saveHfFolder } from '../model/hf-folder.ts';
 import type { Group } from '../parallel/group.ts';
 import { type Curriculum, curriculumOf, type Phase } from '../train/curriculum.ts';
-import { runFiles, train, type TrainResult } from '../train/loop.ts';
+import { earlyFiles, runFiles, train, type TrainResult } from '../train/loop.ts';
 import { type Pulse, pulsePlaces } from '../train/pulse.ts';
 import type { TrainingData } from '../train/step.ts';
 import type { PretrainRecipe } from '../base/recipe.ts';
@@ -64,6 +64,7 @@ export async function pretrainStage(run: Run, onTheWay: OnTheWay): Promise<Stage
     inputs: { tokens: run.folder('tokens'), tokenizer: run.folder('tokenizer'), ...origin?.inputs },
     resumable: true,
     exclude: [...runFiles, indexCacheName],
+    early: earlyFiles,
     onStart: announce(run, 'pretrain'),
     run: async (dir) => {
       const { model, result, curriculum } = await trainTogether(run, await run.ranks.begin(run), onTheWay);

@@ -10,7 +10,7 @@ import { type SftData, sftData } from '../posttrain/sft.ts';
 import { Tokenizer } from '../tokenizer/bpe.ts';
 import { ASSISTANT_END } from '../tokenizer/special-tokens.ts';
 import { Curriculum } from '../train/curriculum.ts';
-import { runFiles, train } from '../train/loop.ts';
+import { earlyFiles, runFiles, train } from '../train/loop.ts';
 import { makeEngine } from './engine.ts';
 import type { Run } from './run-folder.ts';
 import { announce, trainingOf, whatMakesBits } from './stages.ts';
@@ -55,6 +55,7 @@ export async function sftStage(run: Run, rows?: SftData): Promise<StageResult> {
     },
     resumable: true,
     exclude: runFiles,
+    early: earlyFiles,
     onStart: announce(run, 'sft'),
     run: async (dir) => {
       const engine = makeEngine(recipe.compute, run.log);

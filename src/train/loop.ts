@@ -36,6 +36,9 @@ export type { TrainOptions, TrainResult } from './train-options.ts';
 /** Names in a run folder that are not part of its artefact. */
 export const runFiles = ['checkpoints', 'attempts', 'metrics.jsonl', 'tb', 'events.jsonl', 'triggers'] as const;
 
+/** Those that others make, perhaps before the training begins: what was asked for then is heard. */
+export const earlyFiles = ['triggers'] as const;
+
 /** Trains to the end of the curriculum, going on from the newest whole checkpoint. */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const training = new Training(options);
