@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -53,6 +53,15 @@ test('the index answers in SQL what the history says; deleted and made again it 
   await build();
   assert.deepEqual(await everything(), before, 'over an index that is there, too');
   assert.deepEqual(readdirSync(scratch).sort(), ['campaign', 'index.duckdb']);
+});
+
+test('what is no index is never replaced by one', async () => {
+  const spec = join(scratch, 'campaign.json');
+  writeFileSync(spec, '{"name": "run1"}');
+  await assert.rejects(writeHistoryIndex(spec, []), /would be replaced\n +found: +a file of another kind/);
+  assert.equal(readFileSync(spec, 'utf8'), '{"name": "run1"}');
+  await assert.rejects(writeHistoryIndex(scratch, []), /would be replaced\n +found: +a folder/);
+  assert.ok(!existsSync(`${scratch}.partial`));
 });
 
 test('a broken index and a wrong query are said', async () => {

@@ -4,7 +4,7 @@
 // So it may lie anywhere but on the shared file system, where databases break; it is never state.
 //
 // Does not: update an index; making it again takes seconds.
-import { rmSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { commitFile } from '../base/atomic.ts';
 import { UserError } from '../base/errors.ts';
@@ -183,11 +183,35 @@ function textOf(value: unknown): string | null {
   return typeof value === 'string' ? value : value === undefined || value === null ? null : JSON.stringify(value);
 }
 
+/** Refuses a path at which anything else than a DuckDB file would be replaced. */
+function refuseOthers(path: string): void {
+  const there = existsSync(path) ? statSync(path) : undefined;
+  if (!there || (there.isFile() && (there.size === 0 || isDuckDb(path)))) return;
+  throw new UserError(`${path} is no DuckDB file, and would be replaced`, {
+    found: there.isDirectory() ? 'a folder' : 'a file of another kind',
+    expected: 'a path where nothing is yet, or an index',
+    next: 'name another file',
+  });
+}
+
+/** DuckDB's files say so behind a check sum of 8 bytes. */
+function isDuckDb(path: string): boolean {
+  const head = Buffer.alloc(12);
+  const file = openSync(path, 'r');
+  try {
+    readSync(file, head, 0, 12, 0);
+  } finally {
+    closeSync(file);
+  }
+  return head.toString('latin1', 8) === 'DUCK';
+}
+
 /** Makes the index of these campaigns at `path`, replacing one that is there in one piece. */
 export async function writeHistoryIndex(
   path: string,
   campaigns: readonly { readonly files: CampaignFiles; readonly history: History }[],
 ): Promise<void> {
+  refuseOthers(path);
   const aside = `${path}.partial`;
   for (const old of [aside, `${aside}.wal`]) rmSync(old, { force: true });
   const instance = await open(aside);

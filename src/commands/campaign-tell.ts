@@ -1,7 +1,7 @@
 // `belay campaign report`, `metrics` and `export`: what a campaign tells people and other programs.
 //
 // Does not: count; cluster/history.ts does.
-import { mkdirSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildCommand } from '@stricli/core';
 import { writeFileAtomic, writeJsonAtomic } from '../base/atomic.ts';
@@ -150,6 +150,10 @@ EXAMPLE
     if (tensorboard === undefined && wandb === undefined && index === undefined) {
       throw new UserError('export to what?', { expected: '--tensorboard DIR, --wandb DIR or --index FILE' });
     }
+    for (const folder of [tensorboard, wandb]) {
+      if (folder === undefined || !existsSync(folder) || statSync(folder).isDirectory()) continue;
+      throw new UserError(`${folder} is no folder`, { found: 'a file', next: 'name a folder to write into' });
+    }
     const campaigns = await Promise.all(
       out.map(async (dir) => {
         const open = openCampaign(dir, looking);
@@ -162,7 +166,6 @@ EXAMPLE
       const into = (folder: string): string => (campaigns.length === 1 ? folder : join(folder, history.id));
       if (tensorboard !== undefined) log.line(exportTensorBoard(into(tensorboard), rows));
       if (wandb !== undefined) {
-        mkdirSync(into(wandb), { recursive: true });
         const config = { ...((await loadRecipe(campaignRecipe(open.folder))) as unknown as Record<string, Json>) };
         log.line(exportWandb(into(wandb), history, rows, { project, config }));
       }

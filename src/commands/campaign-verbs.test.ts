@@ -78,6 +78,18 @@ test('a finished campaign: read as often as one likes, and submitted no more', n
   assert.equal(folder.stopped()?.why, 'trained to the end', 'stop and cancel came too late to be the reason');
 });
 
+test('what an export would write over is named', needsLinux, async () => {
+  const folder = await campaign('exported', { why: 'trained to the end', by: 'finished' });
+  const mine = join(scratch, 'mine.json');
+  writeFileSync(mine, '{}');
+  for (const flag of ['--tensorboard', '--wandb', '--index']) {
+    const { code, stderr } = await verb('export', folder.dir, flag, mine);
+    assert.equal(code, 2, stderr);
+    assert.match(stderr, /mine\.json is no [\s\S]*found: +a file/);
+    assert.equal(readFileSync(mine, 'utf8'), '{}');
+  }
+});
+
 test(
   'a campaign that the policy stopped: its reason is told, and a request that nobody hears is refused',
   needsLinux,
