@@ -21,6 +21,30 @@ const variableName = z.string().regex(/^[A-Za-z_]\w*$/, 'a name of an environmen
 /** Seconds, or Slurm's words for a time: `12:00:00`, `2-00:00:00`, `90` (minutes). */
 const timeSchema = z.union([count, z.string().regex(/^(?:\d+-)?\d+(?::\d\d){0,2}$/, 'a time such as 12:00:00')]);
 
+/** What a campaign asks of sbatch by itself, and what says it in a spec; the chain breaks where these are others. */
+const ownOptions: Readonly<Record<string, string>> = {
+  'job-name': 'name',
+  nodes: 'nodes',
+  time: 'time',
+  signal: 'warningSeconds',
+  dependency: 'no key: links follow each other',
+  output: 'no key: logs are in the campaign',
+  chdir: 'no key: jobs run in the campaign',
+  array: 'no key: a link is one job',
+  requeue: 'no key: a successor goes on',
+};
+
+/** An option as sbatch reads it in a script, whole, and none that a campaign gives itself. */
+const sbatchOption = z.string().superRefine((option, context) => {
+  const [, name] = /^--([a-z][a-z-]*)(?:=|$)/.exec(option) ?? [];
+  const own = name !== undefined && Object.hasOwn(ownOptions, name) ? ownOptions[name] : undefined;
+  const message =
+    name === undefined
+      ? `${JSON.stringify(option)}; expected a whole option of sbatch: --mem=0`
+      : `--${name} is the campaign's own (${own})`;
+  if (name === undefined || own !== undefined) context.addIssue({ code: 'custom', message });
+});
+
 export const campaignSpecSchema = z.strictObject({
   /** Part of the jobs' name. */
   name: z
@@ -40,7 +64,10 @@ export const campaignSpecSchema = z.strictObject({
   site: z.string().min(1).default('generic'),
   /** Nodes that a link takes: at least `min`, at most `max`. */
   nodes: z
-    .union([count.transform((exactly) => ({ min: exactly, max: exactly })), z.strictObject({ min: count, max: count })])
+    .union(
+      [count.transform((exactly) => ({ min: exactly, max: exactly })), z.strictObject({ min: count, max: count })],
+      'a whole number of at least 1, or {"min", "max"} of such',
+    )
     .refine(({ min, max }) => min <= max, 'min must not be above max'),
   /** Nodes held beside `max`, to take the place of those that fail. */
   spares: z.int().min(0).default(0),
@@ -65,7 +92,7 @@ export const campaignSpecSchema = z.strictObject({
   vet: vetSettingsSchema.nullable().prefault({}),
   restart: restartSettingsSchema.prefault({}),
   /** Further options of sbatch, each whole: `--mem=0`. */
-  sbatch: z.array(z.string()).default([]),
+  sbatch: z.array(sbatchOption).default([]),
   /** Name of the environment variable that holds the address alerts are posted to. */
   webhookVariable: variableName.nullable().default(null),
 });
