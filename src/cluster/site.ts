@@ -190,10 +190,16 @@ export function storageFor(site: Site, use: StorageUse): { readonly name: string
     .map(([name, storage]) => ({ name, storage }));
 }
 
-/** A partition by name, or the default one. */
+/**
+ * A partition by name, or the default one. Where not even the name of the default one is known, other names are for sbatch to
+ * judge.
+ */
 export function partitionOf(site: Site, name?: string): Partition {
   const wanted = name ?? site.defaultPartition;
-  const partition = Object.hasOwn(site.partitions, wanted) ? site.partitions[wanted] : undefined;
+  const known = (key: string): Partition | undefined =>
+    Object.hasOwn(site.partitions, key) ? site.partitions[key] : undefined;
+  const usual = known(site.defaultPartition);
+  const partition = known(wanted) ?? (usual?.slurmName === null ? { ...usual, slurmName: wanted } : undefined);
   if (!partition) {
     throw new UserError(`the site ${site.name} has no partition "${wanted}"`, {
       expected: Object.keys(site.partitions).join(', '),

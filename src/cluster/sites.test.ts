@@ -83,6 +83,14 @@ test('what is for what: random reads on flash, checkpoints on disks', () => {
   assert.deepEqual(names('archive'), ['store']);
 });
 
+test('at a site of which nothing is known a partition is what the user calls it', () => {
+  assert.equal(partitionOf(sites.generic).slurmName, null);
+  assert.equal(partitionOf(sites.generic, 'default').slurmName, null);
+  assert.equal(partitionOf(sites.generic, 'gpu').slurmName, 'gpu');
+  checkJob(sites.generic, { partition: 'gpu', nodes: 10_000, timeSeconds: 1e6 });
+  assert.throws(() => partitionOf(sites.clariden, 'gpu'), /no partition "gpu"/);
+});
+
 test('a job that a partition would refuse is refused before', () => {
   const check = (partition: string, nodes: number, timeSeconds: number) => () =>
     checkJob(sites.clariden, { partition, nodes, timeSeconds });
