@@ -2,7 +2,7 @@
 //
 // Does not: run in jobs; campaign-link.ts does.
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildCommand } from '@stricli/core';
 import { writeJsonAtomic } from '../base/atomic.ts';
@@ -89,7 +89,8 @@ export async function submitCampaign(
       next: `belay campaign status --out ${folder.dir}`,
     });
   }
-  if (!folder.exists) folder.create(campaign);
+  const isNew = !folder.exists;
+  if (isNew) folder.create(campaign);
   if (!existsSync(campaignRecipe(folder))) writeJsonAtomic(campaignRecipe(folder), recipe);
   const stopped = folder.stopped();
   folder.goOn();
@@ -106,6 +107,9 @@ export async function submitCampaign(
   } catch (error) {
     // After silence it may have been taken, and must not find that the chain stands.
     if (stopped && !(error instanceof SchedulerError && error.kind === 'timeout')) folder.stop(stopped);
+    // What never had a job is no campaign yet: its spec may be mended and submitted again.
+    const isRefused = error instanceof SchedulerError && error.kind === 'refused';
+    if (isNew && isRefused && folder.links().length === 1) rmSync(folder.campaign, { recursive: true, force: true });
     throw error;
   }
   const before = folder.links().at(-2) ?? null;

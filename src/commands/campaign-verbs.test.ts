@@ -176,6 +176,22 @@ test('a campaign that nobody could submit stands as it stood', needsLinux, async
   assert.equal(folder.stopped()?.why, 'a user cancelled it');
 });
 
+test('a new campaign that the scheduler refuses leaves nothing: its spec may be mended', needsLinux, async () => {
+  const out = join(scratch, 'mended');
+  const path = join(scratch, 'mended.json');
+  const spec = { name: 'mended', recipe: 'demo-tiny', nodes: 3, time: '10:00', vet: null };
+  writeFileSync(path, JSON.stringify(spec));
+  const submit = (): ReturnType<typeof runCli> => verb('submit', out, '--scheduler', 'local', '--spec', path);
+  const { code, stderr } = await submit();
+  assert.equal(code, 2);
+  assert.match(stderr, /^belay: at least 3 nodes are asked for, and this machine pretends 1/);
+  assert.equal(new CampaignFolder(out).exists, false);
+  writeFileSync(path, JSON.stringify({ ...spec, nodes: 1, set: ['pretrain.steps=1'] }));
+  const mended = await submit();
+  assert.equal(mended.code, 0, mended.stderr);
+  assert.equal((await verb('cancel', out)).code, 0);
+});
+
 test('the last step is found whatever the metrics of a long training are like', async () => {
   const folder = await campaign('long');
   const attempt = join(folder.dir, 'pretrain', 'attempts', '0002');

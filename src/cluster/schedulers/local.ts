@@ -80,7 +80,9 @@ export function localScheduler({ folder, slots = 1 }: LocalOptions): Scheduler {
       }
       const nodes = queue.nodes().filter((node) => !request.exclude?.includes(node));
       if (request.nodes.min > nodes.length) {
-        throw new SchedulerError('refused', `${request.nodes.min} nodes of ${nodes.length} that are not excluded`);
+        const some = request.exclude?.length ? ' that are not excluded' : '';
+        const what = `at least ${request.nodes.min} nodes are asked for, and this machine pretends ${nodes.length}${some}`;
+        throw new SchedulerError('refused', what);
       }
       const id = queue.add(request, script);
       ensureDaemon(queue);
