@@ -95,7 +95,7 @@ test(
     assert.equal(second?.nodes.length, 2, 'the spare trains');
     assert.ok(!second.nodes.includes(victim));
     assert.equal(second.from, 5);
-    assert.equal(campaign.folder.links().length <= 2, true, 'the job went on, its successor had nothing to do');
+    assert.equal(campaign.begins().length, 1, 'the job went on, its successors had nothing to do');
     assert.deepEqual(curves(runOf(campaign)), undisturbed);
     await cluster.boot(victim);
   },
