@@ -36,6 +36,8 @@ export interface JsonlLine<T> {
   /** From 1. */
   readonly line: number;
   readonly value?: T;
+  /** What `value` was parsed from, until the next line is asked for. */
+  readonly bytes?: Buffer;
   readonly bad?: string;
 }
 
@@ -104,7 +106,9 @@ function* parseLines<T>(lines: Lines, number: { line: number }): Generator<Jsonl
     const from = line === 1 && bytes !== undefined && startsWithMark(bytes) ? 3 : 0;
     if (bytes !== undefined && isBlank(bytes, from)) continue;
     const parsed = bytes === undefined ? { bad: tooLong } : parseLine<T>(bytes, from);
-    yield 'bad' in parsed ? { line, bad: parsed.bad } : { line, value: parsed.good };
+    yield 'bad' in parsed
+      ? { line, bad: parsed.bad }
+      : { line, value: parsed.good, bytes: (bytes as Buffer).subarray(from) };
   }
 }
 

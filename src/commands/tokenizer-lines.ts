@@ -1,6 +1,6 @@
 // `belay tokenizer encode` and `belay tokenizer decode`: JSON lines with text to JSON lines with ids, and back.
 //
-// A line keeps whatever else stands in it. One that cannot be used is set aside with its number and the reason, and
+// A line keeps whatever else stands in it, as it is spelled: JavaScript would write other digits of long numbers. One that cannot be used is set aside with its number and the reason, and
 // counted; the others go on.
 //
 // Does not: encode or decode; tokenizer/ does.
@@ -75,22 +75,49 @@ async function* usable(
       await refused(0, `damaged at byte ${item.offset}: ${item.reason}`);
       continue;
     }
-    const { line, value, bad } = item;
+    const { line, value, bytes, bad } = item;
     const isObject = value !== null && typeof value === 'object' && !Array.isArray(value);
     const reason = bad ?? (isObject ? problemOf(value as Fields) : 'no JSON object');
-    const kept = reason === undefined ? restOf(value as Fields, replaced) : undefined;
-    if (kept !== undefined) yield { fields: value as Fields, before: kept };
-    else if (reason === undefined) await refused(line, 'nested too deeply');
-    else await refused(line, reason, writable(value) ? value : undefined);
+    if (reason === undefined && bytes)
+      yield { fields: value as Fields, before: textWithout(bytes.toString('utf8'), replaced) };
+    else await refused(line, reason ?? 'no JSON object', writable(value) ? value : undefined);
   }
 }
 
-/** JSON of the fields that are kept, without the end; undefined where they are nested too deeply to be written. */
-function restOf(fields: Fields, replaced: readonly string[]): string | undefined {
-  const rest = Object.fromEntries(Object.entries(fields).filter(([key]) => !replaced.includes(key)));
-  if (!writable(rest)) return undefined;
-  const text = JSON.stringify(rest).slice(0, -1);
-  return text === '{' ? text : `${text},`;
+/** An object's JSON without some of its members, up to its end: what follows is another member, or the bracket. */
+function textWithout(json: string, names: readonly string[]): string {
+  const kept: string[] = [];
+  const sign = /["{}[\],]/g;
+  let depth = 0;
+  let start = 0;
+  let name: string | undefined;
+  for (let found = sign.exec(json); found !== null; found = sign.exec(json)) {
+    const { 0: part, index } = found;
+    if (part === '"') {
+      const end = endOfString(json, index);
+      // The first string of a member is its name.
+      if (depth === 1) name ??= JSON.parse(json.slice(index, end)) as string;
+      sign.lastIndex = end;
+      continue;
+    }
+    if (depth === 1 && (part === ',' || part === '}')) {
+      if (name !== undefined && !names.includes(name)) kept.push(json.slice(start, index).trim());
+      name = undefined;
+    }
+    if (part === '{' || part === '[') depth++;
+    else if (part !== ',') depth--;
+    if (depth === 1 && (part === ',' || start === 0)) start = index + 1;
+  }
+  return kept.length === 0 ? '{' : `{${kept.join(',')},`;
+}
+
+/** Where a string that begins at `at` is over. */
+function endOfString(json: string, at: number): number {
+  for (let quote = json.indexOf('"', at + 1); ; quote = json.indexOf('"', quote + 1)) {
+    let escapes = 0;
+    while (json[quote - 1 - escapes] === '\\') escapes++;
+    if (escapes % 2 === 0) return quote + 1;
+  }
 }
 
 function writable(value: unknown): value is Json {
