@@ -84,7 +84,10 @@ export function slurmCli(options: SlurmCliOptions = {}): SlurmCli {
       }, seconds * 1000);
       child.on('error', (cause) => {
         clearTimeout(timer);
-        const message = `${command[0]} cannot be started: ${cause.message}`;
+        const isMissing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
+        const message = isMissing
+          ? `there is no ${command[0]} here: install Slurm's commands, or name another scheduler (--scheduler local needs none)`
+          : `${command[0]} cannot be started: ${cause.message}`;
         reject(new SchedulerError('unreachable', message, { retryable: false, cause }));
       });
       child.on('close', (code) => {
