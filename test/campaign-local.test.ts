@@ -103,7 +103,7 @@ test(
       [specOf({ set: ['pretrain.nosuch=1'] }), /nosuch/],
       [specOf({ set: ['pretrain.batchSize=0'] }), /pretrain\.batchSize/],
       [specOf({ site: 'nowhere' }), /nowhere/],
-      [specOf({ partition: 'nosuch' }), /no partition "nosuch"/],
+      [specOf({ site: 'clariden', partition: 'nosuch' }), /no partition "nosuch"/],
       [specOf({ time: '0:30' }), /warned before it starts/],
       [specOf({ time: 'soon' }), /time/],
       [specOf({ site: 'clariden', partition: 'debug', time: '12:00:00' }), /too long/],
