@@ -111,9 +111,15 @@ const tokensSchema = z.strictObject({
 });
 
 const tokenizerSchema = z.strictObject({
-  /** Entries including the 73 reserved ids 0-72 (spec of Apertus, section 4.3) and 256 bytes. */
-  vocabularySize: count.default(8192),
+  /** A tokenizer.json, the folder of one, or a model's, to be taken as it is (null: one is trained). */
+  from: z.string().nullable().default(null),
+  /**
+   * Entries of one that is trained, including the 73 reserved ids 0-72 (spec of Apertus, section 4.3) and 256 bytes.
+   * Null: `trainedVocabularySize`, or with `from` those that it has.
+   */
+  vocabularySize: count.nullable().default(null),
 });
+const trainedVocabularySize = 8192;
 
 const modelSchema = z.strictObject({
   layers: count,
@@ -487,7 +493,7 @@ export function defineRecipe(recipe: RecipeInput): RecipeInput {
 export function parseRecipe(value: unknown, where: string): Recipe {
   const parsed = recipeSchema.safeParse(value);
   if (parsed.success) {
-    const recipe = withModel(parsed.data, where);
+    const recipe = withModel(withVocabulary(parsed.data), where);
     checkShapes(recipe, where);
     return recipe;
   }
@@ -495,6 +501,12 @@ export function parseRecipe(value: unknown, where: string): Recipe {
     found: schemaProblems(parsed.error, recipeSchema),
     next: 'the keys and their defaults are in docs/recipes.md',
   });
+}
+
+function withVocabulary(parsed: z.output<typeof recipeSchema>): z.output<typeof recipeSchema> {
+  const { tokenizer } = parsed;
+  if (!tokenizer || tokenizer.from !== null || tokenizer.vocabularySize !== null) return parsed;
+  return { ...parsed, tokenizer: { ...tokenizer, vocabularySize: trainedVocabularySize } };
 }
 
 /** Parts that stand for a model; without them a recipe is for a corpus and may go without one. */
@@ -612,9 +624,16 @@ function checkShapes(recipe: Recipe, where: string): void {
     }
     if (model.headDim % 2 !== 0) fail('RoPE turns pairs', `headDim ${model.headDim}`, 'an even headDim');
   }
-  if (hasModel && recipe.tokenizer && recipe.tokenizer.vocabularySize > recipe.model.vocabularySize) {
+  const { from, vocabularySize } = recipe.tokenizer ?? { from: null, vocabularySize: null };
+  if (from !== null && vocabularySize !== null) {
+    throw new UserError(`the recipe ${where} takes a tokenizer that is there, and chooses its size`, {
+      found: `tokenizer.from ${from}, tokenizer.vocabularySize ${vocabularySize}`,
+      expected: 'one of the two; the other is null',
+    });
+  }
+  if (hasModel && vocabularySize !== null && vocabularySize > recipe.model.vocabularySize) {
     throw new UserError(`the recipe ${where} has more tokens than the model can tell apart`, {
-      found: `tokenizer.vocabularySize ${recipe.tokenizer.vocabularySize}, model.vocabularySize ${recipe.model.vocabularySize}`,
+      found: `tokenizer.vocabularySize ${vocabularySize}, model.vocabularySize ${recipe.model.vocabularySize}`,
       expected: 'a tokenizer of at most the size of the model',
     });
   }

@@ -20,12 +20,14 @@ import { loadHfFolder } from '../model/hf-folder.ts';
 import { makeConversations } from '../posttrain/conversations-stage.ts';
 import { releaseModel } from '../release/export.ts';
 import { curriculumOf } from '../train/curriculum.ts';
+import { checkTaken, takeTokenizer } from '../tokenizer/taken-stage.ts';
 import { trainTokenizer } from '../tokenizer/train-stage.ts';
 import { chooseSteps } from './budgets.ts';
 import { makeEngine } from './engine.ts';
 import { memorisationStage } from './memorisation-stage.ts';
+import { tokenizerAt } from './model-folder.ts';
 import { phaseMeasurer } from './phase-losses.ts';
-import { pretrainData, pretrainStage } from './pretrain-stage.ts';
+import { checkStart, pretrainData, pretrainStage } from './pretrain-stage.ts';
 import { writeReport } from './report.ts';
 import { isRendezvous } from './ranks.ts';
 import { lockName, planName, type Run, type StageName, stageFolders } from './run-folder.ts';
@@ -37,6 +39,8 @@ interface LineStage {
   readonly needs: readonly StageName[];
   /** Whether the recipe asks for it. */
   readonly isIn: (recipe: Recipe) => boolean;
+  /** Refuses what the stage could not use, before any stage runs: those before it may take days. */
+  readonly check?: (recipe: Recipe) => void;
   readonly run: (run: Run) => Promise<StageResult>;
 }
 
@@ -61,13 +65,17 @@ const stages: { readonly [name in StageName]: LineStage } = {
   tokenizer: {
     needs: ['documents'],
     isIn: (recipe) => recipe.tokenizer !== undefined,
-    run: (run) =>
-      trainTokenizer({
-        dir: run.folder('tokenizer'),
-        documentsDir: run.folder('documents'),
-        recipe: run.recipe,
-        log: run.log,
-      }),
+    check: (recipe) => {
+      const from = recipe.tokenizer?.from ?? null;
+      if (from !== null) checkTaken(tokenizerAt(from), recipe);
+    },
+    run: (run) => {
+      const { recipe, log } = run;
+      const dir = run.folder('tokenizer');
+      const from = recipe.tokenizer?.from ?? null;
+      if (from !== null) return takeTokenizer({ dir, from: tokenizerAt(from), recipe, log });
+      return trainTokenizer({ dir, documentsDir: run.folder('documents'), recipe, log });
+    },
   },
   tokens: {
     needs: ['documents', 'tokenizer'],
@@ -84,6 +92,9 @@ const stages: { readonly [name in StageName]: LineStage } = {
   pretrain: {
     needs: ['tokenizer', 'tokens'],
     isIn: (recipe) => recipe.pretrain !== undefined,
+    check: ({ pretrain }) => {
+      if (pretrain && pretrain.from !== null) checkStart(pretrain.from);
+    },
     run: async (run) => {
       const { pretrain, seed } = run.recipe;
       if (pretrain) {
@@ -189,7 +200,9 @@ export function stagesUpTo(recipe: Recipe, ...targets: readonly StageName[]): St
 /** Runs the line up to the targets, or whole. */
 export async function runLine(run: Run, ...targets: readonly StageName[]): Promise<Map<StageName, StageResult>> {
   const results = new Map<StageName, StageResult>();
-  for (const name of stagesUpTo(run.recipe, ...targets)) {
+  const wanted = stagesUpTo(run.recipe, ...targets);
+  for (const name of wanted) stages[name].check?.(run.recipe);
+  for (const name of wanted) {
     results.set(name, await timed(run, name, () => stages[name].run(run)));
   }
   return results;

@@ -14,7 +14,7 @@ import type { Apertus } from '../model/apertus.ts';
 import { loadHfFolder } from '../model/hf-folder.ts';
 import { selectedBackend } from '../tensor/backend-select.ts';
 import { Engine } from '../tensor/tensor.ts';
-import { Tokenizer } from '../tokenizer/bpe.ts';
+import { Tokenizer, tokenizerFile } from '../tokenizer/bpe.ts';
 
 export interface ModelFolder {
   /** The Hugging Face folder that was found. */
@@ -75,19 +75,33 @@ export function tokenizerOfModel(path: string): Tokenizer {
   return Tokenizer.load(tokenizerFolderOfModel(modelFolderAt(path)));
 }
 
+/** A tokenizer by its file, its folder, or a model that has one or was made with one. */
+export function tokenizerAt(path: string): string {
+  if (existsSync(tokenizerFile(path)) || !existsSync(path)) return path;
+  return tokenizerFolderOfModel(modelFolderAt(path));
+}
+
 /** The folder that holds the tokenizer of a Hugging Face folder. */
 export function tokenizerFolderOfModel(dir: string): string {
-  const artefact = enclosingArtefact(dir);
-  const used = artefact ? tokenizerOf(familyTree(artefact)) : undefined;
-  const places = [dir, ...(used === undefined ? [] : [used])];
-  const place = places.find((candidate) => existsSync(join(candidate, 'tokenizer.json')));
-  if (place === undefined) {
+  const place = findTokenizerOfModel(dir);
+  if (place.found === undefined) {
     throw new UserError(`${dir} has no tokenizer`, {
-      found: `no tokenizer.json in ${places.join(' or ')}`,
+      found: `no tokenizer.json in ${place.places.join(' or ')}`,
       next: 'copy tokenizer.json into the model folder, or give token ids instead of text',
     });
   }
-  return place;
+  return place.found;
+}
+
+/** The same, or undefined where there is none, and where it was looked for. */
+export function findTokenizerOfModel(dir: string): {
+  readonly found: string | undefined;
+  readonly places: readonly string[];
+} {
+  const artefact = enclosingArtefact(dir);
+  const used = artefact ? tokenizerOf(familyTree(artefact)) : undefined;
+  const places = [dir, ...(used === undefined ? [] : [used])];
+  return { found: places.find((candidate) => existsSync(join(candidate, 'tokenizer.json'))), places };
 }
 
 function openTokenizer(dir: string, model: Apertus): Tokenizer {

@@ -18,6 +18,7 @@ import { vocabularyRows, writeWithRows } from '../model/vocabulary-rows.ts';
 import { defaultBackend } from '../tensor/backend-select.ts';
 import { Tokenizer } from '../tokenizer/bpe.ts';
 import { addTokens, renameTokens } from '../tokenizer/edit-files.ts';
+import { tokenizerFilePattern } from '../tokenizer/tokenizer-files.ts';
 import { modelCardName } from '../release/export.ts';
 import { wholeNumber } from './flags.ts';
 import { modelFolderAt, tokenizerFolderOfModel } from './model-folder.ts';
@@ -29,7 +30,6 @@ export type VocabularyChange =
   | { readonly kind: 'extend'; readonly tokens: readonly string[]; readonly special: boolean }
   | { readonly kind: 'pad'; readonly multiple: number };
 
-const tokenizerFiles = /^(tokenizer.*\.json|special_tokens_map\.json|chat_template\.jinja)$/;
 const weightFiles = /^(config\.json|.*\.safetensors(\.index\.json)?|manifest\.json)$/;
 
 /** Changes the vocabulary of the tokenizer or model in `from`; the result is the folder `dir`. */
@@ -79,7 +79,7 @@ export async function changeVocabulary(from: string, dir: string, change: Vocabu
     keepsOthers: true,
     run: async (into) => {
       for (const [name, path] of sources) {
-        const wanted = tokenizerFiles.test(name) || (isModel && !weightFiles.test(name));
+        const wanted = tokenizerFilePattern.test(name) || (isModel && !weightFiles.test(name));
         if (wanted) copyFileSync(path, join(into, name));
       }
       const rows = isModel ? vocabularyRows(folder) : 0;

@@ -17,6 +17,7 @@ import { loadHfFolder, saveHfFolder } from '../model/hf-folder.ts';
 import { defaultBackend } from '../tensor/backend-select.ts';
 import { Engine } from '../tensor/tensor.ts';
 import { ASSISTANT_END, BOS, EOS, PAD, TOOLS_SUFFIX } from '../tokenizer/special-tokens.ts';
+import { tokenizerFilePattern } from '../tokenizer/tokenizer-files.ts';
 import { dataSummary } from './data-summary.ts';
 import { gatherEvidence } from './evidence.ts';
 import { modelCard, recommendedSampling } from './model-card.ts';
@@ -68,7 +69,7 @@ export async function releaseModel(options: ReleaseOptions): Promise<StageResult
       saveHfFolder(into, model, { dtype: part.dtype, eosTokenId: chats ? ASSISTANT_END : EOS });
       writeJsonAtomic(join(into, 'generation_config.json'), generationConfig(chats));
       for (const file of readdirSync(inputs.tokenizer)) {
-        if (/^(tokenizer.*\.json|special_tokens_map\.json|chat_template\.jinja)$/.test(file)) {
+        if (tokenizerFilePattern.test(file)) {
           copyFileSync(join(inputs.tokenizer, file), join(into, file));
         }
       }

@@ -69,8 +69,17 @@ export function tokenizerJson({ tokens, merges }: Vocabulary): unknown {
   };
 }
 
+/** Files of a tokenizer by their names. */
+export const tokenizerFilePattern = /^(tokenizer.*\.json|special_tokens_map\.json|chat_template\.jinja)$/;
+
 /** Writes the four files into a folder. */
 export function writeTokenizerFiles(dir: string, vocabulary: Vocabulary): void {
+  writeFileAtomic(join(dir, tokenizerFileName), spelled(tokenizerJson(vocabulary)));
+  for (const [name, content] of companionFiles()) writeFileAtomic(join(dir, name), content);
+}
+
+/** The files beside tokenizer.json, which are the same for every vocabulary with the reserved ids: name -> content. */
+export function companionFiles(): ReadonlyMap<string, string> {
   const named = {
     bos_token: reservedContent(BOS),
     eos_token: reservedContent(EOS),
@@ -91,10 +100,13 @@ export function writeTokenizerFiles(dir: string, vocabulary: Vocabulary): void {
     clean_up_tokenization_spaces: false,
     chat_template: chatTemplate,
   };
-  const write = (name: string, value: unknown): void =>
-    writeFileAtomic(join(dir, name), `${JSON.stringify(value, null, 1)}\n`);
-  write(tokenizerFileName, tokenizerJson(vocabulary));
-  write('tokenizer_config.json', config);
-  write('special_tokens_map.json', named);
-  writeFileAtomic(join(dir, 'chat_template.jinja'), chatTemplate);
+  return new Map([
+    ['tokenizer_config.json', spelled(config)],
+    ['special_tokens_map.json', spelled(named)],
+    ['chat_template.jinja', chatTemplate],
+  ]);
+}
+
+function spelled(value: unknown): string {
+  return `${JSON.stringify(value, null, 1)}\n`;
 }

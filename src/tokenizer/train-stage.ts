@@ -22,12 +22,14 @@ export interface TrainTokenizerOptions {
 }
 
 export async function trainTokenizer({ dir, documentsDir, recipe, log }: TrainTokenizerOptions): Promise<StageResult> {
-  const part = recipePart(recipe, 'tokenizer');
+  const { vocabularySize } = recipePart(recipe, 'tokenizer');
+  // A tokenizer that is taken goes another way (taken-stage.ts), and parseRecipe gives every other one its size.
+  if (vocabularySize === null) throw new Error('trainTokenizer: the recipe says no size');
   return runStage({
     dir,
     kind: 'tokenizer',
     version: 1,
-    recipe: part,
+    recipe: { vocabularySize },
     inputs: { documents: documentsDir },
     onStart: (what) => log.line(what === 'skip' ? `tokenizer: up to date in ${dir}` : `tokenizer: training in ${dir}`),
     run: async (into) => {
@@ -38,7 +40,7 @@ export async function trainTokenizer({ dir, documentsDir, recipe, log }: TrainTo
           yield text;
         }
       }
-      const vocabulary = await trainBpe(texts(), part.vocabularySize, log);
+      const vocabulary = await trainBpe(texts(), vocabularySize, log);
       writeTokenizerFiles(into, vocabulary);
       return { vocabularySize: vocabulary.tokens.length, merges: vocabulary.merges.length, documents };
     },

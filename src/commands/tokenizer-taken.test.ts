@@ -1,0 +1,192 @@
+// A run that takes a tokenizer, alone or with the weights that were trained with it: on texts of another run than theirs.
+import assert from 'node:assert/strict';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { runCli } from '../../test/run-cli.ts';
+import { writeSmallModel } from '../../test/small-model.ts';
+import { exitCodes, UserError } from '../base/errors.ts';
+import { readManifest } from '../base/manifest.ts';
+import { silentLog } from '../base/progress.ts';
+import { parseRecipe } from '../base/recipe.ts';
+import { Tokenizer } from '../tokenizer/bpe.ts';
+import { firstOther } from '../tokenizer/same-ids.ts';
+import { takeTokenizer } from '../tokenizer/taken-stage.ts';
+
+const scratch = mkdtempSync(join(tmpdir(), 'belay-taken-'));
+after(() => rmSync(scratch, { recursive: true, force: true }));
+const base = join(scratch, 'base');
+const texts = join(scratch, 'texts.jsonl');
+
+const model = {
+  layers: 1,
+  hidden: 32,
+  intermediate: 48,
+  heads: 2,
+  kvHeads: 1,
+  headDim: 16,
+  vocabularySize: 345,
+  maxPositions: 512,
+  ropeScaling: null,
+};
+
+/** A recipe on the texts of the test, written down for the command line. */
+function recipeFile(name: string, parts: object): string {
+  const path = join(scratch, `${name}.json`);
+  const data = { source: { kind: 'jsonl', paths: [texts] }, steps: [] };
+  writeFileSync(path, JSON.stringify({ name, data, model, ...parts }));
+  return path;
+}
+const pretrain = { from: base, steps: 2, sequenceLength: 16, batchSize: 2, peakLearningRate: 1e-3, compute: 'float32' };
+
+before(async () => {
+  mkdirSync(base);
+  await writeSmallModel(base);
+  const lines = Array.from({ length: 30 }, (_, i) => ({
+    id: `t${i}`,
+    text: `Nobody said ${i} times what is free and equal.`,
+  }));
+  writeFileSync(texts, lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
+});
+
+test('weights go on with the tokenizer they were trained with, on other texts', async () => {
+  const out = join(scratch, 'on');
+  const recipe = recipeFile('on', { tokenizer: { from: base }, pretrain });
+  const { code, stderr } = await runCli(['pretrain', '--out', out, '--recipe', recipe]);
+  assert.equal(code, 0, stderr);
+  for (const name of ['tokenizer.json', 'chat_template.jinja', 'tokenizer_config.json']) {
+    assert.deepEqual(readFileSync(join(out, 'tokenizer', name)), readFileSync(join(base, name)));
+  }
+  assert.equal(readManifest(join(out, 'tokens')).facts['vocabularySize'], 345);
+  assert.equal(readManifest(join(out, 'tokenizer')).facts['vocabularySize'], 345);
+
+  const again = await runCli(['pretrain', '--out', out, '--json']);
+  assert.equal(again.code, 0, again.stderr);
+  const { stages } = JSON.parse(again.stdout) as { stages: Record<string, { skipped: boolean }> };
+  assert.ok(
+    Object.values(stages).every(({ skipped }) => skipped),
+    again.stdout,
+  );
+
+  // The artefact that the tokenizer is part of is an input of the one that took it.
+  const next = recipeFile('next', { tokenizer: { from: join(out, 'pretrain') }, pretrain });
+  const third = await runCli(['pretrain', '--out', join(scratch, 'next'), '--recipe', next]);
+  assert.equal(third.code, 0, third.stderr);
+  const taken = readManifest(join(scratch, 'next', 'tokenizer'));
+  assert.deepEqual(
+    taken.inputs.map(({ name, id }) => [name, id]),
+    [['base', readManifest(join(out, 'tokenizer')).id]],
+  );
+});
+
+test('weights of another tokenizer are refused, with the id that means something else', async () => {
+  const out = join(scratch, 'other');
+  const recipe = recipeFile('other', { tokenizer: { vocabularySize: 340 }, pretrain });
+  const { code, stderr } = await runCli(['pretrain', '--out', out, '--recipe', recipe]);
+  assert.equal(code, exitCodes.user, stderr);
+  assert.match(stderr, /weights of pretrain\.from were trained with another tokenizer/);
+  assert.match(
+    stderr,
+    /found: +\d+ is "[^"]+" in .*base\/tokenizer\.json, "[^"]+" in .*other\/tokenizer\/tokenizer\.json/,
+  );
+  assert.match(stderr, /tokenizer: \{ from: '.*base' \}/);
+  assert.ok(!existsSync(join(out, 'pretrain', 'manifest.json')));
+
+  // Weights without a tokenizer are taken at their word.
+  const bare = join(scratch, 'bare');
+  mkdirSync(bare);
+  for (const name of ['config.json', 'model.safetensors']) copyFileSync(join(base, name), join(bare, name));
+  const trusted = await runCli(['pretrain', '--out', out, '--recipe', recipe, '--set', `pretrain.from=${bare}`]);
+  assert.equal(trusted.code, 0, trusted.stderr);
+  assert.match(trusted.stderr, /no tokenizer\.json in .*bare, .* is not checked/);
+});
+
+test('what cannot be used is refused before any stage runs', async () => {
+  const refused = async (name: string, parts: object, message: RegExp): Promise<void> => {
+    const out = join(scratch, name);
+    const { code, stderr } = await runCli(['pretrain', '--out', out, '--recipe', recipeFile(name, parts)]);
+    assert.equal(code, exitCodes.user, stderr);
+    assert.match(stderr, message);
+    assert.deepEqual(existsSync(join(out, 'source')) || existsSync(join(out, 'documents')), false);
+  };
+  await refused(
+    'absent',
+    { tokenizer: { from: join(scratch, 'nowhere') }, pretrain },
+    /tokenizer\.from is no tokenizer/,
+  );
+  await refused(
+    'start',
+    { tokenizer: { vocabularySize: 340 }, pretrain: { ...pretrain, from: scratch } },
+    /pretrain\.from is not a Hugging/,
+  );
+  await refused(
+    'narrow',
+    { tokenizer: { from: base }, model: { ...model, vocabularySize: 344 }, pretrain },
+    /345 tokens, model\.vocabularySize 344/,
+  );
+  await refused(
+    'both',
+    { tokenizer: { from: base, vocabularySize: 345 }, pretrain },
+    /tokenizer\.from .*base, tokenizer\.vocabularySize 345/,
+  );
+
+  const content = readFileSync(join(base, 'tokenizer.json'), 'utf8');
+  const write = (name: string, text: string): string => {
+    mkdirSync(join(scratch, name));
+    writeFileSync(join(scratch, name, 'tokenizer.json'), text);
+    return join(scratch, name);
+  };
+  const noEnd = write('no-end', content.replaceAll('"</s>"', '"<end>"'));
+  await refused('ends', { tokenizer: { from: noEnd }, pretrain: { ...pretrain, from: null } }, /no <\/s>[\s\S]*<\/s> 2/);
+  const noChat = write('no-chat', content.replaceAll('<|assistant_end|>', '<|bot_end|>'));
+  const sft = { steps: 1, peakLearningRate: 1e-3 };
+  await refused('chats', { tokenizer: { from: noChat }, pretrain, sft }, /no <\|assistant_end\|>[\s\S]*68/);
+});
+
+test('a file alone gets the companions of a trained tokenizer, and one beside another keeps its own', async () => {
+  const recipe = parseRecipe({ name: 'x', tokenizer: { from: base }, model }, 'of the test');
+  const file = join(scratch, 'alone.json');
+  copyFileSync(join(base, 'tokenizer.json'), file);
+  const dir = join(scratch, 'from-file');
+  await takeTokenizer({ dir, from: file, recipe, log: silentLog });
+  assert.deepEqual(
+    readdirSync(dir).sort(),
+    readdirSync(base)
+      .filter((name) => /token|chat/.test(name))
+      .concat('manifest.json')
+      .sort(),
+  );
+  const facts = readManifest(dir).facts;
+  assert.deepEqual(facts['added'], ['tokenizer_config.json', 'special_tokens_map.json', 'chat_template.jinja']);
+  await assert.rejects(
+    takeTokenizer({ dir: `${dir}-2`, from: join(scratch, 'none.json'), recipe, log: silentLog }),
+    UserError,
+  );
+});
+
+test('ids are the same where they mean the same, however the file spells it', () => {
+  const content = JSON.parse(readFileSync(join(base, 'tokenizer.json'), 'utf8')) as {
+    model: { vocab: Record<string, number>; merges: [string, string][] };
+  };
+  const one = new Tokenizer(content, 'one');
+  const spelled = structuredClone(content) as { model: { merges: unknown[] } };
+  spelled.model.merges = content.model.merges.map((pair) => pair.join(' '));
+  assert.equal(firstOther(one, new Tokenizer(spelled, 'spelled')), undefined);
+
+  const swapped = structuredClone(content);
+  const names = Object.entries(swapped.model.vocab).filter(([, id]) => id === 100 || id === 101);
+  for (const [name, id] of names) swapped.model.vocab[name] = 201 - id;
+  const other = firstOther(one, new Tokenizer(swapped, 'swapped'));
+  assert.equal(other?.id, 100);
+  assert.notEqual(other?.texts[0], other?.texts[1]);
+});
