@@ -35,9 +35,13 @@ interface Places {
   readonly tokenizer: string | undefined;
   readonly conversations: string | undefined;
   readonly sft: string | undefined;
+  /** The artefact with the weights that pretraining began with (`pretrain.from`), where it is here. */
+  readonly base: string | undefined;
 }
 
 export interface DocumentTrace {
+  /** Folder of the ledger that knows it. */
+  readonly documents: string;
   /** The row of the ledger. */
   readonly ledger: LedgerRow;
   /** Where the document and its held-out parts (`<id>#<label>`) stand in the token files; empty when it was dropped or nothing was packed yet. */
@@ -46,6 +50,8 @@ export interface DocumentTrace {
   readonly training: TrainingTrace | null;
   /** Null where no conversations were made for the run. */
   readonly fineTuning: FineTuningTrace | null;
+  /** What became of it in the training whose weights this one began with; null where that did not know it. */
+  readonly before: DocumentTrace | null;
 }
 
 export interface TrainingTrace {
@@ -80,21 +86,38 @@ export interface FineTuningTrace {
   readonly seen: readonly (ReadAt & { readonly conversation: string })[];
 }
 
-/** Looks a document up by its id or its address. `path`: a run folder, or an artefact whose ancestors are here. */
+/**
+ * Looks a document up by its id or its address. `path`: a run folder, or an artefact whose ancestors are here. A model
+ * that began with the weights of another has seen what that one saw, so both are asked.
+ */
 export async function traceDocument(document: string, path: string): Promise<DocumentTrace> {
-  const places = placesOf(path);
-  if (places.documents === undefined) {
+  const ledgers: string[] = [];
+  // From the training that was asked for back to the first.
+  const found: DocumentTrace[] = [];
+  for (let at: string | undefined = path; at !== undefined; ) {
+    const places: Places = placesOf(at);
+    at = places.base;
+    if (places.documents === undefined) continue;
+    ledgers.push(places.documents);
+    const trace = await traceIn(places, places.documents, document);
+    if (trace) found.push(trace);
+  }
+  if (ledgers.length === 0) {
     throw new UserError(`${path} does not lead to a ledger of documents`, {
       expected: 'a run folder, or an artefact whose ancestors are still there',
       next: 'belay trace --document ID out/demo',
     });
   }
-  const ledger = await findLedgerRow(places.documents, document);
-  if (ledger === undefined) {
-    throw new UserError(`no document "${document}" came into ${places.documents}`, {
-      expected: `the id or the address of a row of the ledger in ${places.documents}`,
-    });
-  }
+  const trace = found.reduceRight<DocumentTrace | null>((before, one) => ({ ...one, before }), null);
+  if (trace) return trace;
+  throw new UserError(`no document "${document}" came into ${ledgers.join(' or ')}`, {
+    expected: `the id or the address of a row of the ledger in ${ledgers.join(' or ')}`,
+  });
+}
+
+async function traceIn(places: Places, documents: string, document: string): Promise<DocumentTrace | undefined> {
+  const ledger = await findLedgerRow(documents, document);
+  if (ledger === undefined) return undefined;
   const packed: PackedDocument[] = [];
   if (places.tokens !== undefined) {
     for await (const row of readPackedDocuments(places.tokens)) {
@@ -102,7 +125,7 @@ export async function traceDocument(document: string, path: string): Promise<Doc
     }
   }
   const training = places.tokens && places.pretrain ? traceTraining(places.tokens, places.pretrain, packed) : null;
-  return { ledger, packed, training, fineTuning: await traceFineTuning(places, ledger.id) };
+  return { documents, ledger, packed, training, fineTuning: await traceFineTuning(places, ledger.id), before: null };
 }
 
 function placesOf(path: string): Places {
@@ -126,11 +149,30 @@ function placesOf(path: string): Places {
     tokenizer: ancestor(({ kind }) => kind === 'tokenizer') ?? stage('tokenizer'),
     conversations: holding(dirs, conversationsName),
     sft: ancestor(isFineTuned) ?? stage('sft'),
+    base: baseOf(ancestor(isPretrained) ?? stage('pretrain')),
   };
 }
 
-function ancestors(node: FamilyNode): string[] {
-  return node.manifest ? [node.dir, ...node.inputs.flatMap(ancestors)] : [];
+/** An artefact and what it was made of, without other runs: weights or a tokenizer that it began with came from there. */
+function ancestors({ dir, manifest, inputs }: FamilyNode): string[] {
+  if (!manifest) return [];
+  const own = inputs.filter(
+    ({ name }) => !(name === baseRole && (isPretrained(manifest) || manifest.kind === 'tokenizer')),
+  );
+  return [dir, ...own.flatMap(ancestors)];
+}
+
+/** What weights or a tokenizer were taken from is the input of this name. */
+const baseRole = 'base';
+
+/** The artefact whose weights the pretraining in `dir` began with. */
+function baseOf(dir: string | undefined): string | undefined {
+  if (dir === undefined) return undefined;
+  const base = findManifest(dir)?.inputs.find(({ name }) => name === baseRole);
+  if (base) return resolve(dir, base.path);
+  // While it trains there is no manifest yet.
+  const from = pretrainPart(recipeOf(dir))?.pretrain.from ?? null;
+  return from === null || findManifest(dir) ? undefined : enclosingArtefact(from);
 }
 
 function runFolderAt(path: string): string | undefined {
@@ -274,9 +316,11 @@ async function traceFineTuning(places: Places, document: string): Promise<FineTu
 }
 
 /** The answer for people. */
-export function documentTraceText({ ledger, packed, training, fineTuning }: DocumentTrace): string {
+export function documentTraceText(trace: DocumentTrace): string {
+  const { documents, ledger, packed, training, fineTuning, before } = trace;
   const lines = [
     `document  ${ledger.id}`,
+    `corpus    ${documents}`,
     ...(ledger.url === undefined ? [] : [`address   ${ledger.url}`]),
     `from      ${ledger.source}, language ${ledger.language}, licence ${ledger.licence}, ${ledger.bytesIn} bytes`,
     ledger.verdict === 'kept'
@@ -309,7 +353,11 @@ export function documentTraceText({ ledger, packed, training, fineTuning }: Docu
       );
     lines.push(...seenLines(fineTuning, ({ conversation }) => conversation));
   }
-  return `${lines.join('\n')}\n`;
+  const earlier =
+    before === null
+      ? ''
+      : `\nbefore that, in the training whose weights this one began with:\n${documentTraceText(before)}`;
+  return `${lines.join('\n')}\n${earlier}`;
 }
 
 interface Seen<T> {

@@ -410,3 +410,61 @@ test('a phase whose token files are gone is named, and so are the files', async 
   assert.ok(steps.every((step) => step <= 3 || step > 9));
   assert.match(documentTraceText(trace), /phase two cannot be told without .*other\.bin, .*other\.idx$/m);
 });
+
+test('weights that began with those of another run: both trainings are asked, the later one first', async () => {
+  const later = join(scratch, 'later');
+  await makeRun(later);
+  const folder = (name: string): string => join(later, name);
+  const { model, pretrain, seed } = recipe;
+  // The later run knows doc/4 by another text, and a document of its own.
+  const ledger = new JsonlWriter(join(folder('documents'), 'ledger-00001.jsonl.gz'));
+  const own = { id: 'own/1', language: 'deu', source: 'test', licence: 'MIT', bytesIn: 5, bytesOut: 0 };
+  await ledger.write({ ...own, verdict: 'dropped', step: 'language', reason: 'other' } satisfies LedgerRow);
+  await ledger.close();
+  const documents = readManifest(folder('documents'));
+  writeManifest(folder('documents'), { ...documents, inputs: { source: folder('source') } });
+  // Its tokenizer is the earlier run's, and its weights began with the earlier one's.
+  writeManifest(folder('tokenizer'), {
+    kind: 'tokenizer',
+    version: 1,
+    recipe: {},
+    inputs: { base: at('tokenizer') },
+    facts: {},
+  });
+  const inputs = { documents: folder('documents'), tokenizer: folder('tokenizer') };
+  writeManifest(folder('tokens'), { ...readManifest(folder('tokens')), inputs });
+  const part = { model, pretrain: { ...pretrain, steps: 4 }, seed } as unknown as Json;
+  const made = { tokens: folder('tokens'), tokenizer: folder('tokenizer') };
+  const trained = { kind: 'model', version: 1, recipe: part, facts: {}, exclude: ['metrics.jsonl'] };
+  writeManifest(folder('pretrain'), { ...trained, inputs: { ...made, base: at('pretrain') } });
+
+  for (const path of [folder('pretrain'), join(folder('pretrain'), 'model.safetensors')]) {
+    const both = await traceDocument('doc/4', path);
+    assert.deepEqual([both.documents, both.training?.steps], [folder('documents'), 4]);
+    assert.deepEqual([both.before?.documents, both.before?.training?.steps], [at('documents'), 6]);
+    assert.equal(both.before?.before, null);
+    assert.deepEqual(both.before, await traceDocument('doc/4', run));
+    assert.match(
+      documentTraceText(both),
+      /of 4 steps[\s\S]*before that, in the training whose weights this one began with:\ndocument {2}doc\/4\n[\s\S]*of 6 steps/,
+    );
+  }
+  const alone = await traceDocument('own/1', folder('pretrain'));
+  assert.deepEqual([alone.ledger.language, alone.before], ['deu', null]);
+
+  // Known to the earlier run alone.
+  rmSync(join(folder('documents'), 'ledger-00000.jsonl.gz'));
+  const earlier = await traceDocument('doc/4', folder('pretrain'));
+  assert.deepEqual([earlier.documents, earlier.before], [at('documents'), null]);
+  await assert.rejects(
+    traceDocument('doc/99', folder('pretrain')),
+    new RegExp(`no document "doc/99" came into ${folder('documents')} or ${at('documents')}`),
+  );
+
+  // While it trains, its recipe says what it began with.
+  rmSync(join(folder('pretrain'), 'manifest.json'));
+  rmSync(folder('release'), { recursive: true });
+  const running = { ...recipe, pretrain: { ...pretrain, steps: 4, from: at('pretrain') } };
+  writeFileSync(join(later, 'recipe.json'), JSON.stringify(running));
+  assert.equal((await traceDocument('doc/5', later)).documents, at('documents'));
+});
