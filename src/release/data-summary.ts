@@ -71,7 +71,11 @@ Modality: text. ${whole(total.documentsIn)} documents of ${whole(total.bytesIn)}
     tokens === null ? 'Tokens were not counted.' : `They are ${whole(tokens)} tokens: ${general.range}.`
   } Sizes are UTF-8 bytes of extracted text.
 
-Latest date of collection, as documents state it: ${general.latestDate ?? 'none states one'}.
+${
+  general.dependencies === null
+    ? ''
+    : `What the models of section 1.2 were trained on is not counted here: their own summaries tell it.\n\n`
+}Latest date of collection, as documents state it: ${general.latestDate ?? 'none states one'}.
 
 ${tallies('language (ISO 639-3)', Object.entries(general.languages))}
 

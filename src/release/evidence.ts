@@ -12,6 +12,7 @@ import { readJson } from '../base/json.ts';
 import { type Funnel, funnelName, readLedger } from '../base/ledger.ts';
 import { type Manifest, readManifest } from '../base/manifest.ts';
 import type { Recipe } from '../base/recipe.ts';
+import { beginningOf } from './beginning.ts';
 import { ContentCounter, sorted, type Tally, type TrainingContent } from './training-content.ts';
 
 const lossSchema = z.object({
@@ -73,6 +74,8 @@ export interface Evidence {
   readonly chats: boolean;
   /** Manifest of the released model's stage. */
   readonly model: Manifest;
+  /** The model whose weights it began with; undefined where they were random. */
+  readonly beginning: string | undefined;
   readonly funnel: Funnel;
   /** From the ledger, each in alphabetical order. */
   readonly sources: ReadonlyMap<string, Tally>;
@@ -96,16 +99,15 @@ export interface EvidenceInputs {
 }
 
 export async function gatherEvidence(recipe: Recipe, inputs: EvidenceInputs): Promise<Evidence> {
-  const { counter, content, funnel } = await readContent(
-    inputs.documents,
-    recipe,
-    recipe.release?.modelName ?? recipe.name,
-  );
+  const beginning = beginningOf(inputs.base);
+  const name = recipe.release?.modelName ?? recipe.name;
+  const { counter, content, funnel } = await readContent(inputs.documents, recipe, name, beginning);
   const { sources, licences, languages, total, personalData } = counter;
   return {
     recipe,
     chats: inputs.chat !== undefined,
     model: readManifest(inputs.chat ?? inputs.base),
+    beginning,
     content,
     funnel,
     sources: sorted(sources),
@@ -118,17 +120,18 @@ export async function gatherEvidence(recipe: Recipe, inputs: EvidenceInputs): Pr
   };
 }
 
-/** What a folder of cleaned documents holds, by its ledger. */
+/** What a folder of cleaned documents holds, by its ledger. `beginning`: of the model that was trained on it. */
 export async function readContent(
   documents: string,
   recipe: Pick<Recipe, 'summary'>,
   name: string,
+  beginning?: string,
 ): Promise<{ readonly counter: ContentCounter; readonly content: TrainingContent; readonly funnel: Funnel }> {
   const counter = new ContentCounter();
   for await (const row of readLedger(documents)) counter.add(row);
   const funnel = readJson(join(documents, funnelName), 'funnel') as unknown as Funnel;
   const { steps } = lineSchema.parse(readManifest(documents).recipe);
-  return { counter, content: counter.content({ name, recipe, steps, funnel }), funnel };
+  return { counter, content: counter.content({ name, recipe, steps, funnel, beginning }), funnel };
 }
 
 function readEvidence<T>(dir: string | undefined, name: string, schema: z.ZodType<T>): T | undefined {

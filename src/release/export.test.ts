@@ -299,6 +299,40 @@ test('other measurements give another card', async () => {
   assert.equal(JSON.parse(readFileSync(join(second.dir, 'config.json'), 'utf8')).eos_token_id, 2);
 });
 
+test('a model that began with the weights of another says so on its card and in its summary', async () => {
+  const other = await stage('pretrain-on', 'model', { tokenizer, base }, facts, saveModel);
+  const release = async (name: string, from: string): Promise<string> => {
+    const { dir: made } = await releaseModel({
+      dir: join(scratch, name),
+      recipe,
+      inputs: { documents, tokenizer, base: from },
+      engine,
+      log: silentLog,
+    });
+    return ['README.md', 'DATA_SUMMARY.md'].map((file) => readFileSync(join(made, file), 'utf8')).join('');
+  };
+  const own = await release('release-on', other);
+  const id = readManifest(base).id.slice(0, 12);
+  assert.ok(own.includes(`began with a model trained with belay (artefact ${id}); what those weights`), own);
+  assert.match(own, new RegExp(`models it was made from\\W+a model trained with belay \\(artefact ${id}\\)`));
+  assert.match(own, /models of section 1\.2 were trained on is not counted here/);
+
+  const named = await stage('pretrain-released', 'model', { tokenizer, base: dir }, facts, saveModel);
+  assert.match(await release('release-released', named), /began with Apertus-test \(artefact/);
+
+  const outside = join(scratch, 'pretrain-outside');
+  mkdirSync(outside);
+  saveModel(outside);
+  const hash = 'ab12'.repeat(16);
+  const from = { 'from:config.json': hash, 'from:model.safetensors': hash };
+  writeManifest(outside, { kind: 'model', version: 1, recipe: from, inputs: { tokenizer }, facts });
+  assert.match(
+    await release('release-outside', outside),
+    /weights from outside \(SHA-256 of config\.json ab12ab12ab12, model\.safetensors ab12ab12ab12\)/,
+  );
+  for (const text of [card, summary]) assert.doesNotMatch(text, /began with|not counted here/);
+});
+
 test('an input that was replaced since is refused', async () => {
   const made = join(scratch, 'tokenizer');
   writeManifest(made, { kind: 'tokenizer', version: 2, recipe: {}, inputs: { documents }, facts: {} });

@@ -82,6 +82,11 @@ function summary(evidence: Evidence, name: string, parameters: number): string {
   const lines = [
     `${name} is a ${kind} model of the Apertus architecture with ${whole(parameters)} parameters, trained from ${whole(total.documentsKept)} documents in ${whole(keptLanguages(languages).length)} languages.`,
   ];
+  if (evidence.beginning !== undefined) {
+    lines.push(
+      `Its training began with ${evidence.beginning}; what those weights were trained on before is not counted here.`,
+    );
+  }
   const overall = evaluation?.validation[kind === 'chat' ? 'chat' : 'base']?.overall;
   if (overall) {
     lines.push(

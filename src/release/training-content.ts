@@ -189,6 +189,8 @@ export class ContentCounter {
     readonly recipe: Pick<Recipe, 'summary'>;
     readonly steps: readonly PlannedStep[];
     readonly funnel: Funnel;
+    /** The model whose weights it began with; what the recipe says of dependencies goes before it. */
+    readonly beginning?: string | undefined;
   }): TrainingContent {
     const { name, steps, funnel } = of;
     const said: Partial<SummaryRecipe> = of.recipe.summary ?? {};
@@ -216,7 +218,7 @@ export class ContentCounter {
         provider: said.provider ?? null,
         contact: said.contact ?? null,
         representative: said.representative ?? null,
-        dependencies: said.dependencies ?? null,
+        dependencies: said.dependencies ?? of.beginning ?? null,
         marketDate: said.marketDate ?? null,
         modalities: ['text'],
         total,
