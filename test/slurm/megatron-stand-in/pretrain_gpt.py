@@ -59,12 +59,20 @@ def receive(peer):
     while len(data) < 8:
         part = peer.recv(8 - len(data))
         if not part:
-            raise RuntimeError("a rank is gone")
+            raise ConnectionError("the socket was closed")
         data += part
     return struct.unpack(">q", data)[0]
 
 
+# A rank that died is a closed socket, a reset one or a broken pipe, as it happens: one word for all of them.
 def total(value):
+    try:
+        return sum_of_ranks(value)
+    except OSError as error:
+        raise RuntimeError("a rank is gone") from error
+
+
+def sum_of_ranks(value):
     if rank == 0:
         value += sum(receive(peer) for peer in peers)
         for peer in peers:
