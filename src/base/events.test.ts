@@ -25,3 +25,19 @@ test('lines beyond a checkpoint are cut off, a torn one with them', () => {
   cutLines<{ step: number }>(path, ({ step }) => step <= 2);
   assert.deepEqual(readLines(path), [{ step: 1 }, { step: 2 }]);
 });
+
+test('lines of any length are read whole, wherever the pieces of a file end', () => {
+  const path = join(scratch, 'long.jsonl');
+  const lines = [0, 1, 2 ** 20 - 9, 2 ** 20, 3 * 2 ** 20 + 7, 5].map((length, i) => ({
+    i,
+    text: 'ü漢'.repeat(length / 4),
+  }));
+  writeFileSync(path, `${lines.map((line) => JSON.stringify(line)).join('\n')}\n{"i":6`);
+  assert.deepEqual(readLines(path), lines);
+  cutLines<{ i: number }>(path, ({ i }) => i % 2 === 0);
+  assert.deepEqual(
+    readLines(path),
+    lines.filter(({ i }) => i % 2 === 0),
+  );
+  assert.deepEqual(readLines(join(scratch, 'none.jsonl')), []);
+});
