@@ -1,13 +1,14 @@
 // `belay campaign status`, `logs`, `save`, `stop` and `cancel`: how a campaign stands, and asking it things.
 //
 // Does not: submit (campaign-submit.ts).
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildCommand } from '@stricli/core';
 import { UserError } from '../base/errors.ts';
 import { duration, terminalLog } from '../base/progress.ts';
 import { CampaignFolder } from '../cluster/campaign-folder.ts';
 import { campaignStatus, type CampaignStatus } from '../cluster/campaign-status.ts';
+import { lastLines } from '../cluster/log-tail.ts';
 import { SchedulerError } from '../cluster/scheduler.ts';
 import { engineOfCampaign, type OpenCampaign, looking, openCampaign } from './campaign-parts.ts';
 import { wholeNumber } from './flags.ts';
@@ -112,10 +113,11 @@ EXAMPLE
       ...(job === undefined ? [] : [join(folder.campaign, 'logs', `${job}.log`)]),
       ...(launch === undefined ? [] : [folder.link(name, 'steps', launch, 'log.txt')]),
     ];
-    for (const path of paths) {
-      if (!existsSync(path)) continue;
-      const text = readFileSync(path, 'utf8').trimEnd().split('\n').slice(-lines).join('\n');
-      process.stdout.write(`== ${path}\n${text}\n`);
+    const written = paths.filter((path) => existsSync(path));
+    for (const path of written) process.stdout.write(`== ${path}\n${lastLines(path, lines)}\n`);
+    if (written.length === 0) {
+      const told = paths.length === 0 ? 'its job has not begun' : `there is no ${paths.join(' and no ')}`;
+      process.stderr.write(`belay: link ${name} has written nothing yet: ${told}\n`);
     }
   },
 });

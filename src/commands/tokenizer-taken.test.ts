@@ -147,7 +147,11 @@ test('what cannot be used is refused before any stage runs', async () => {
     return join(scratch, name);
   };
   const noEnd = write('no-end', content.replaceAll('"</s>"', '"<end>"'));
-  await refused('ends', { tokenizer: { from: noEnd }, pretrain: { ...pretrain, from: null } }, /no <\/s>[\s\S]*<\/s> 2/);
+  await refused(
+    'ends',
+    { tokenizer: { from: noEnd }, pretrain: { ...pretrain, from: null } },
+    /no <\/s>[\s\S]*<\/s> 2/,
+  );
   const noChat = write('no-chat', content.replaceAll('<|assistant_end|>', '<|bot_end|>'));
   const sft = { steps: 1, peakLearningRate: 1e-3 };
   await refused('chats', { tokenizer: { from: noChat }, pretrain, sft }, /no <\|assistant_end\|>[\s\S]*68/);
