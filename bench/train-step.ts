@@ -120,13 +120,15 @@ function engines(): { readonly run: EngineSpec[]; readonly notRun: string[] } {
   }
   const newer = process.env['BELAY_PEER_PYTHON'];
   if (newer) {
-    const env = { BELAY_PEER_MODE: 'compiled' };
-    run.push(
-      torch('newer torch, compiled, SDPA', newer, 'float32', env),
-      torch('newer torch, compiled, SDPA', newer, 'bfloat16', env),
-    );
+    const version = execFileSync(newer, ['-c', 'import torch; print(torch.__version__)'], { encoding: 'utf8' }).trim();
+    for (const precision of ['float32', 'bfloat16'] as const) {
+      run.push(
+        torch(`torch ${version}, eager, SDPA`, newer, precision, {}),
+        torch(`torch ${version}, compiled, SDPA`, newer, precision, { BELAY_PEER_MODE: 'compiled' }),
+      );
+    }
   } else {
-    notRun.push('newer torch, compiled, SDPA: BELAY_PEER_PYTHON is not set');
+    notRun.push('a newer torch, eager and compiled, SDPA: BELAY_PEER_PYTHON is not set');
   }
   return { run, notRun };
 }
