@@ -93,7 +93,9 @@ function engines(): { readonly run: EngineSpec[]; readonly notRun: string[] } {
   run.push(ours(`belay ${best}`, best, 'float32'));
   if (flags.includes('avx512_bf16')) run.push(ours('belay avx512bf16', 'avx512bf16', 'bfloat16'));
   else notRun.push('belay avx512bf16: this processor has no AVX512-BF16');
-  if (best === 'avx512') run.push(ours('belay avx2 (forced)', 'avx2', 'float32'));
+  if (best === 'avx512') {
+    run.push(ours('belay avx512', 'avx512', 'bfloat16'), ours('belay avx2 (forced)', 'avx2', 'float32'));
+  }
 
   const torch = (
     name: string,

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { nativeStatus } from './backend-native.ts';
 
 /** What a fresh process selects under an environment. */
 function select(environment: Record<string, string>): { status: number | null; text: string } {
@@ -33,4 +35,15 @@ test('BELAY_BACKEND decides, and a forced backend that cannot run is an error', 
   assert.notEqual(missing.status, 0);
   assert.match(missing.text, /native kernels do not load/);
   assert.match(select({ BELAY_BACKEND: 'abacus' }).text, /found: +abacus/);
+});
+
+test('products of bfloat16 pairs go first where they are fast, which they are not on Intel', () => {
+  const { why, targets } = nativeStatus();
+  assert.equal(why, null);
+  const isAmd = process.platform === 'linux' && /: AuthenticAMD/.test(readFileSync('/proc/cpuinfo', 'utf8'));
+  const wide = isAmd ? ['avx512bf16', 'avx512'] : ['avx512', 'avx512bf16'];
+  assert.deepEqual(
+    targets.map(({ name }) => name),
+    process.arch === 'x64' ? [...wide, 'avx2', 'portable'] : ['portable'],
+  );
 });
