@@ -2,13 +2,14 @@
 //
 // Does not: run in jobs; campaign-link.ts does.
 import { randomBytes } from 'node:crypto';
-import { existsSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildCommand } from '@stricli/core';
 import { writeJsonAtomic } from '../base/atomic.ts';
 import { UserError } from '../base/errors.ts';
 import { hashJson } from '../base/hashing.ts';
 import type { Json } from '../base/json.ts';
+import { takeLock } from '../base/lock.ts';
 import { duration, terminalLog } from '../base/progress.ts';
 import type { Recipe } from '../base/recipe.ts';
 import { version } from '../base/version.ts';
@@ -181,11 +182,17 @@ EXAMPLE
     flags: { ...specFlags, dryRun: { kind: 'boolean', brief: 'print the script, submit nothing', default: false } },
   },
   async func(flags) {
-    const { folder, campaign, site, scheduler, recipe } = await given(flags);
+    const asked = await given(flags);
     if (flags.dryRun) {
-      process.stdout.write(batchScript(linkRequest(campaign, site, folder)));
+      process.stdout.write(batchScript(linkRequest(asked.campaign, asked.site, asked.folder)));
       return;
     }
+    // Two who submit at once would both find no job: the second asks again once the first has one.
+    mkdirSync(asked.folder.dir, { recursive: true });
+    await takeLock(join(asked.folder.dir, 'submit.lock'), {
+      onWait: ({ pid, host }) => process.stderr.write(`process ${pid} on ${host} submits here; waiting for it\n`),
+    });
+    const { folder, campaign, site, scheduler, recipe } = await given(flags);
     const isKnown = existsSync(campaignRecipe(folder));
     if (isKnown && (await engineOfCampaign({ folder, campaign, site, scheduler })).progress().isFinished) {
       if (flags.json) process.stdout.write(`${JSON.stringify({ campaign: campaign.id, job: null, link: null })}\n`);

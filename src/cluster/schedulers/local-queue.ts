@@ -15,6 +15,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, s
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { writeFileAtomic, writeJsonAtomic, writeJsonShared } from '../../base/atomic.ts';
+import { errorText } from '../../base/json.ts';
 import { beginOf } from '../../base/lock.ts';
 import type { Job, JobChanges, JobRequest, Outcome } from '../scheduler.ts';
 import { SchedulerError } from '../scheduler.ts';
@@ -68,14 +69,30 @@ export class LocalQueue {
   readonly folder: string;
   /** Ended jobs, which do not change any more. */
   readonly #ended = new Map<number, QueuedJob>();
+  /** Why the folder could not be made: then there are no jobs, and none can be added. */
+  readonly #unmade: unknown;
 
-  /** The folder's queue; `slots` pretended nodes where it is new. */
+  /** The folder's queue; `slots` pretended nodes where it is new. Who only asks needs no folder that can be written. */
   constructor(folder: string, slots?: number) {
     this.folder = folder;
-    mkdirSync(join(folder, 'jobs'), { recursive: true, mode: 0o700 });
-    mkdirSync(join(folder, 'drained'), { recursive: true });
-    const path = join(folder, 'slots.json');
-    if (slots !== undefined && !existsSync(path)) writeJsonShared(path, { slots });
+    try {
+      mkdirSync(join(folder, 'jobs'), { recursive: true, mode: 0o700 });
+      mkdirSync(join(folder, 'drained'), { recursive: true });
+      const path = join(folder, 'slots.json');
+      if (slots !== undefined && !existsSync(path)) writeJsonShared(path, { slots });
+    } catch (error) {
+      this.#unmade = error;
+    }
+  }
+
+  #requireFolder(): void {
+    if (this.#unmade === undefined) return;
+    const why = `the local scheduler cannot keep jobs in ${this.folder} (${errorText(this.#unmade)}): name another folder with BELAY_LOCAL_SCHEDULER`;
+    throw new SchedulerError('refused', why, { cause: this.#unmade });
+  }
+
+  #list(name: string): string[] {
+    return this.#unmade === undefined ? readdirSync(join(this.folder, name)) : [];
   }
 
   get lock(): string {
@@ -95,11 +112,13 @@ export class LocalQueue {
 
   /** Reasons of nodes that are out of use. */
   drained(): Map<string, string> {
-    const dir = join(this.folder, 'drained');
-    return new Map(readdirSync(dir).map((name) => [name, readFileSync(join(dir, name), 'utf8')]));
+    return new Map(
+      this.#list('drained').map((name) => [name, readFileSync(join(this.folder, 'drained', name), 'utf8')]),
+    );
   }
 
   drain(node: string, reason: string): void {
+    this.#requireFolder();
     writeFileSync(join(this.folder, 'drained', node), reason);
   }
 
@@ -113,6 +132,7 @@ export class LocalQueue {
 
   /** Adds a job; returns its number, one above all before. */
   add(request: JobRequest, script: string): number {
+    this.#requireFolder();
     const aside = join(this.folder, `new-${randomBytes(6).toString('hex')}`);
     mkdirSync(aside, { mode: 0o700 });
     const { warning, comment } = request;
@@ -146,7 +166,7 @@ export class LocalQueue {
   }
 
   ids(): number[] {
-    return readdirSync(join(this.folder, 'jobs'))
+    return this.#list('jobs')
       .map(Number)
       .sort((a, b) => a - b);
   }
@@ -203,7 +223,7 @@ export class LocalQueue {
     try {
       text = readFileSync(path, 'utf8');
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      if (this.#unmade !== undefined || (error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
       throw error;
     }
     try {

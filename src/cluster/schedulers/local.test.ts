@@ -1,7 +1,7 @@
 // The scheduler of this machine: what every transport promises, and that jobs outlive who submitted and who started them.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -142,4 +142,16 @@ test('what it cannot do is refused, not passed over', limits, async () => {
   assert.equal((await until(scheduler, never, 'ended')).outcome, 'cancelled');
   const lost = await scheduler.submit(work({ directory: join(scratch, 'nowhere'), output: join(scratch, 'x.log') }));
   assert.equal((await until(scheduler, lost, 'ended')).outcome, 'failed');
+});
+
+test('where its folder cannot be made, who asks is told of no jobs, and who submits why', limits, async () => {
+  const file = join(scratch, 'a-file');
+  writeFileSync(file, '');
+  const scheduler = localScheduler({ folder: join(file, 'queue'), slots: 2 });
+  assert.deepEqual(await scheduler.jobs(), []);
+  assert.equal((await scheduler.nodes()).length, 1);
+  await assert.rejects(
+    scheduler.submit(work()),
+    /cannot keep jobs in .*a-file\/queue \(.*ENOTDIR.*BELAY_LOCAL_SCHEDULER/,
+  );
 });
