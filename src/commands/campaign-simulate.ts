@@ -267,7 +267,7 @@ Sets: ${Object.entries(assumptionSets)
       .map(([name, { about }]) => `${name}: ${about}`)
       .join('\n      ')}
 
-Example:
+EXAMPLE
   belay campaign simulate
   belay campaign simulate --sweep mtbfSeconds=1h,2h,4h,8h --sweep spares=0,4,16,64 --picture goodput.svg
   belay campaign simulate --set nodes=2048 --set intervalSeconds=young --json`,

@@ -90,7 +90,7 @@ export const command = buildCommand<Flags>({
 fine-tuning learns. --model renders with that model's own chat_template.jinja. What the template refuses is an error
 with exit code 2.
 
-Example:
+EXAMPLE
   belay chat render --messages conversation.json --generation-prompt
   belay chat render --messages conversation.json --sft --tokenizer out/demo/tokenizer --json`,
   },

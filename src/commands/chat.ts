@@ -177,7 +177,7 @@ const open = buildCommand<Flags>({
 answer and, at the prompt, the program. From a pipe: one message per line. With --json each answer is a line
 {"message", "answer", "ids", "finish"}.
 
-Example:
+EXAMPLE
   belay chat --model out/demo/release
   belay chat --model out/demo/release --message "Which language is this? Tutti gli esseri umani"`,
   },
@@ -205,7 +205,7 @@ export const command = buildRouteMap({
     brief: 'Talk to a model, or see what it is given',
     fullDescription: `belay chat --model DIR opens a conversation; its flags: belay chat open --help.
 
-Example:
+EXAMPLE
   belay chat --model out/demo/release
   belay chat --model out/demo/release --message "Which language is this? Tutti gli esseri umani"
   belay chat render --messages conversation.json --generation-prompt`,

@@ -45,7 +45,7 @@ export const command = buildCommand<Flags, [string, string]>({
 another. Every weight keeps its bits; a few rows are in memory at a time. A Megatron folder holds one safetensors file per
 rank with Megatron's names, and the model's config.json (docs/megatron.md); how it was cut is read off the files.
 
-Example:
+EXAMPLE
   belay convert --from hf --to megatron --tp 2 swiss-ai/Apertus-8B-2509 out/megatron-8b
   belay convert --from megatron --to hf out/megatron-8b out/hf-8b
   belay convert --from megatron --to megatron --tp 4 --pp 8 --layers-per-virtual-stage 2 out/one out/other`,

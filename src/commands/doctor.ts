@@ -206,7 +206,7 @@ export const command = buildCommand<Flags>({
     fullDescription: `Prints the processor's features, which kernels run and why, their measured peak rates, memory, disk, and what is
 missing with what to type. Exit code 0 also where something is missing; --json has "healthy".
 
-Example:
+EXAMPLE
   belay doctor
   belay doctor --json`,
   },

@@ -97,7 +97,7 @@ export const command = buildCommand<Flags>({
     brief: 'Continue a prompt',
     fullDescription: `Continues a prompt with the model of a Hugging Face folder, greedily unless a temperature is given.
 
-Example:
+EXAMPLE
   belay generate --model out/demo/release --prompt "All human beings" --max-tokens 40
   belay generate --model DIR --ids 1,372,25 --json     {"ids":[...],"text":"...","finish":"stop"|"length"}`,
   },

@@ -18,7 +18,7 @@ export const command = buildCommand<Flags, [string]>({
 phase where it has some. FLOPs are counted as in appendix D of the Apertus report; hours and energy follow from the
 throughputs that the recipe states; the rate of this machine is measured in a quarter of a second.
 
-Example:
+EXAMPLE
   belay plan apertus-70b
   belay plan apertus-8b --set hardware.devices=2048
   belay plan recipes/demo.ts --json`,

@@ -131,7 +131,7 @@ const megatron = buildCommand<Flags, [string]>({
 swiss-ai/Megatron-LM, which has Apertus' activation, optimizer and masks). The recipe's part "megatron" says how the model
 is cut. docs/megatron.md compares the list with the published scripts.
 
-Example:
+EXAMPLE
   belay render megatron apertus-70b
   belay render megatron apertus-8b-long-context --phase 16k --start /checkpoints/8k --json`,
   },

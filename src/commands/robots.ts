@@ -48,7 +48,7 @@ const check = buildCommand<CheckFlags, string[]>({
     fullDescription: `Prints a line per address and agent: allowed or refused, the agent, the address. The file is read as that of the
 addresses' host; which host it is does not matter.
 
-Example:
+EXAMPLE
   belay robots check --robots robots.txt --agent GPTBot --agent CCBot https://a.example/page
   belay robots check --robots robots.txt --mode protego --json - < addresses.txt`,
   },
@@ -108,7 +108,7 @@ const importVerb = buildCommand<ImportFlags, string[]>({
     fullDescription: `Reads robots.txt records of WARC files, and JSON lines {"host", "status", "body"}, into STORE/DATE. Of several records of
 a host the latest counts.
 
-Example:
+EXAMPLE
   belay robots import --store robots --date 2025-01-31 crawl-*.warc.gz`,
   },
   parameters: {
@@ -137,7 +137,7 @@ const domains = buildCommand<{ readonly top: number; readonly json: boolean }, s
     fullDescription: `Ranks hosts by the text of their documents, English ones and others apart, and prints the first of each: corpus, rank,
 domain, documents, bytes, separated by tabs.
 
-Example:
+EXAMPLE
   belay robots domains --top 1000000 crawl/ > domains.tsv`,
   },
   parameters: {
@@ -173,7 +173,7 @@ const losses = buildCommand<{ readonly ledger: string; readonly json: boolean }>
     fullDescription: `Adds up the rows of a ledger that the step opt-out dropped: documents and bytes, with their share of all that was read; of
 languages, their share of what was read of the language. A page refused to several agents counts for each.
 
-Example:
+EXAMPLE
   belay robots losses --ledger out/demo/documents`,
   },
   parameters: {

@@ -158,7 +158,7 @@ with optional "documents": indices where a document starts and attention restart
 and empty lines are ignored.
 Exit code 0 when every line was scored, ${someLinesFailed} when some lines have an error. Running again replaces the output.
 
-Example:
+EXAMPLE
   belay score --model out/demo/release --input texts.jsonl --out scores.jsonl`,
   },
   parameters: {

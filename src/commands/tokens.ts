@@ -34,7 +34,7 @@ const check = buildCommand<CheckFlags, string[]>({
     fullDescription: `Reads the index of each pair PREFIX.bin, PREFIX.idx and prints its documents, sequences, tokens and type, or what is
 wrong with it. Exit code 2 where a pair is broken; the others are checked all the same.
 
-Example:
+EXAMPLE
   belay tokens check out/demo/tokens/train out/demo/tokens/validation`,
   },
   parameters: {
@@ -65,7 +65,7 @@ const merge = buildCommand<{ readonly out: string }, string[]>({
     brief: 'join pairs of token files of one type',
     fullDescription: `Writes the documents of several pairs, one pair after another, to OUT.bin and OUT.idx.
 
-Example:
+EXAMPLE
   belay tokens merge --out shards/all shards/de shards/fr`,
   },
   parameters: {

@@ -257,7 +257,7 @@ With --document: whether the document (id or address) was kept, which rule dropp
 of pretraining and fine-tuning that saw it.
 Exit code 0 when nothing differs, 4 when a file or an input changed since.
 
-Example:
+EXAMPLE
   belay trace out/demo/release/model.safetensors
   belay trace --document https://wide-kiosk.example/texts/deu_1996.html out/demo --json`,
   },

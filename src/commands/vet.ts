@@ -257,7 +257,7 @@ export const command = buildCommand<Flags>({
 compares the nodes and keeps a history of verdicts: exit code 6 where a node stands convicted, and the last line says whom
 to exclude. --prolog does what takes half a second, for slurmd: exit code 6 and one line where this node is sick.
 
-Example:
+EXAMPLE
   belay vet
   srun --nodes=4 --ntasks-per-node=1 belay vet --judge nodes.jsonl
   belay vet --pardon nid006539 --judge nodes.jsonl`,
