@@ -59,6 +59,15 @@ function notWritten(path: string, error: unknown): unknown {
   return new UserError(`cannot write ${path}`, { found: message.replace(/, \w+ '[\s\S]*$/, ''), cause: error });
 }
 
+/** Makes a folder that a user named, and those above it, where they are not there. */
+export function makeFolder(dir: string): void {
+  try {
+    mkdirSync(dir, { recursive: true });
+  } catch (error) {
+    throw notWritten(dir, error);
+  }
+}
+
 /** Flushes a file that was written aside and moves it to `path`. */
 export function commitFile(aside: string, path: string): void {
   syncFolder(aside);

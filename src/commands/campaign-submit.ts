@@ -2,10 +2,10 @@
 //
 // Does not: run in jobs; campaign-link.ts does.
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildCommand } from '@stricli/core';
-import { writeJsonAtomic } from '../base/atomic.ts';
+import { makeFolder, writeJsonAtomic } from '../base/atomic.ts';
 import { UserError } from '../base/errors.ts';
 import { hashJson } from '../base/hashing.ts';
 import type { Json } from '../base/json.ts';
@@ -188,7 +188,7 @@ EXAMPLE
       return;
     }
     // Two who submit at once would both find no job: the second asks again once the first has one.
-    mkdirSync(asked.folder.dir, { recursive: true });
+    makeFolder(asked.folder.dir);
     await takeLock(join(asked.folder.dir, 'submit.lock'), {
       onWait: ({ pid, host }) => process.stderr.write(`process ${pid} on ${host} submits here; waiting for it\n`),
     });

@@ -78,6 +78,22 @@ test('a finished campaign: read as often as one likes, and submitted no more', n
   assert.equal(folder.stopped()?.why, 'trained to the end', 'stop and cancel came too late to be the reason');
 });
 
+test('a run folder that cannot be made is named, to whoever begins a run or a campaign', needsLinux, async () => {
+  const file = join(scratch, 'no-folder');
+  writeFileSync(file, '');
+  const spec = join(scratch, 'spec.json');
+  writeJsonAtomic(spec, { name: 'x', recipe: 'demo-tiny', nodes: 1, time: '10:00', vet: null });
+  for (const dir of [file, join(file, 'run')]) {
+    for (const { code, stderr } of [
+      await verb('submit', dir, '--scheduler', 'local', '--spec', spec),
+      await runCli(['data', '--out', dir, '--recipe', 'demo-tiny']),
+    ]) {
+      assert.equal(code, 2, stderr);
+      assert.match(stderr, /^belay: cannot write .*no-folder/);
+    }
+  }
+});
+
 test('what an export would write over is named', needsLinux, async () => {
   const folder = await campaign('exported', { why: 'trained to the end', by: 'finished' });
   const mine = join(scratch, 'mine.json');

@@ -5,10 +5,10 @@
 // goes on with the saved numbers, and so do the parts of a changed recipe that did not change.
 //
 // Does not: run stages; line.ts does.
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
-import { writeJsonAtomic } from '../base/atomic.ts';
+import { makeFolder, writeJsonAtomic } from '../base/atomic.ts';
 import { UserError } from '../base/errors.ts';
 import { canonicalJson, errorText, readJson } from '../base/json.ts';
 import { type LockHolder, takeLock } from '../base/lock.ts';
@@ -124,7 +124,7 @@ export async function openRun(options: OpenRunOptions): Promise<Run> {
       next: 'name a recipe, e.g. --recipe recipes/demo.ts',
     });
   }
-  mkdirSync(dir, { recursive: true });
+  makeFolder(dir);
   await takeLock(join(dir, lockName), {
     onWait: ({ pid, host }) => {
       options.log.line(`${dir}: process ${pid} on ${host} works here; waiting for it to end`);
