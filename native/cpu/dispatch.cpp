@@ -43,15 +43,6 @@ bool has_avx512bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf1
 #endif
 bool always() { return true; }
 
-// Whether products of bfloat16 pairs are worth their instruction. AMD's processors since Zen 4 issue VDPBF16PS as often
-// as a multiply-add, so that twice the work is done; Intel's without AMX issue it a quarter as often: on Emerald Rapids its
-// peak is half that of float32 (bench/results/train-step_xeon-emerald-rapids-2c_2026-11-23.md).
-#if defined(__x86_64__)
-bool pairs_are_fast() { return __builtin_cpu_is("amd"); }
-#else
-bool pairs_are_fast() { return false; }
-#endif
-
 struct Target {
   const char *name;
   const BelayKernels *(*table)(void);  // null: not in this build
@@ -109,15 +100,17 @@ struct Names {
   const char *list[target_count + 1] = {};
 
   Names() {
-#if defined(__x86_64__)
-    __builtin_cpu_init();
-#endif
     for (int i = 0; i < target_count; i++) list[i] = targets[i].name;
-    // The first two differ in products of pairs alone.
-    if (target_count > 1 && strcmp(list[0], "avx512bf16") == 0 && !pairs_are_fast()) {
+#if defined(__x86_64__)
+    // The first two differ in products of bfloat16 pairs alone. AMD's processors since Zen 4 issue VDPBF16PS as often as a
+    // multiply-add, so that twice the work is done; Intel's issue it a quarter as often: on Emerald Rapids its peak is half
+    // that of float32 (bench/results/train-step_xeon-emerald-rapids-2c_2026-11-23.md).
+    __builtin_cpu_init();
+    if (!__builtin_cpu_is("amd")) {
       list[0] = targets[1].name;
       list[1] = targets[0].name;
     }
+#endif
   }
 };
 

@@ -52,6 +52,11 @@ const manifestSchema = z.object({
 
 export type Manifest = z.infer<typeof manifestSchema>;
 
+/** Role of the artefact that weights or a tokenizer were taken from, in another run mostly. */
+export const baseRole = 'base';
+/** Before the names of files that were taken from no artefact, in the recipe of what was made with them; their hashes follow. */
+export const outsidePrefix = 'from:';
+
 export interface NewManifest {
   readonly kind: string;
   readonly version: number;

@@ -7,7 +7,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { UserError } from '../base/errors.ts';
 import { hashFile } from '../base/hashing.ts';
-import { enclosingArtefact } from '../base/manifest.ts';
+import { baseRole, enclosingArtefact, outsidePrefix } from '../base/manifest.ts';
 import { recipePart } from '../base/recipe.ts';
 import { runStage, type StageResult } from '../base/stage.ts';
 import { Heart } from '../cluster/health/heartbeat.ts';
@@ -147,9 +147,9 @@ function checkIds(run: Run, from: string): void {
 function originOf(from: string): { readonly inputs: Record<string, string>; readonly hashes: Record<string, string> } {
   checkStart(from);
   const artefact = enclosingArtefact(from);
-  if (artefact !== undefined) return { inputs: { base: artefact }, hashes: {} };
+  if (artefact !== undefined) return { inputs: { [baseRole]: artefact }, hashes: {} };
   const files = readdirSync(from).filter((name) => name.endsWith('.safetensors') || name === 'config.json');
-  const hashes = files.sort().map((name) => [`from:${name}`, hashFile(join(from, name)).sha256]);
+  const hashes = files.sort().map((name) => [`${outsidePrefix}${name}`, hashFile(join(from, name)).sha256]);
   return { inputs: {}, hashes: Object.fromEntries(hashes) as Record<string, string> };
 }
 

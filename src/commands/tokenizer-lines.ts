@@ -1,7 +1,7 @@
 // `belay tokenizer encode` and `belay tokenizer decode`: JSON lines with text to JSON lines with ids, and back.
 //
-// A line keeps whatever else stands in it, as it is spelled: JavaScript would write other digits of long numbers. One that cannot be used is set aside with its number and the reason, and
-// counted; the others go on.
+// A line keeps whatever else stands in it, as it is spelled: JavaScript would write other digits of long numbers. One that
+// cannot be used is set aside with its number and the reason, and counted; the others go on.
 //
 // Does not: encode or decode; tokenizer/ does.
 import { isUtf8 } from 'node:buffer';

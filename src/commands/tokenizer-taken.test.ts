@@ -155,6 +155,8 @@ test('what cannot be used is refused before any stage runs', async () => {
   const noChat = write('no-chat', content.replaceAll('<|assistant_end|>', '<|bot_end|>'));
   const sft = { steps: 1, peakLearningRate: 1e-3 };
   await refused('chats', { tokenizer: { from: noChat }, pretrain, sft }, /no <\|assistant_end\|>[\s\S]*68/);
+  const noDeveloper = write('no-developer', content.replaceAll('<|developer_start|>', '<|maker_start|>'));
+  await refused('developers', { tokenizer: { from: noDeveloper }, pretrain, sft }, /no <\|developer_start\|>[\s\S]*63/);
 });
 
 test('a file alone gets the companions of a trained tokenizer, and one beside another keeps its own', async () => {

@@ -13,7 +13,14 @@ import { readLines } from '../base/events.ts';
 import { readJson } from '../base/json.ts';
 import { readJsonl } from '../base/jsonl.ts';
 import { ledgerFiles, type LedgerRow } from '../base/ledger.ts';
-import { enclosingArtefact, type FamilyNode, familyTree, findManifest, type Manifest } from '../base/manifest.ts';
+import {
+  baseRole,
+  enclosingArtefact,
+  type FamilyNode,
+  familyTree,
+  findManifest,
+  type Manifest,
+} from '../base/manifest.ts';
 import { recipeSchema } from '../base/recipe.ts';
 import { Mixture, type MixtureOptions } from '../corpus/mixture.ts';
 import { type PackedDocument, packedDocumentsName, readPackedDocuments } from '../corpus/pack.ts';
@@ -162,17 +169,17 @@ function ancestors({ dir, manifest, inputs }: FamilyNode): string[] {
   return [dir, ...own.flatMap(ancestors)];
 }
 
-/** What weights or a tokenizer were taken from is the input of this name. */
-const baseRole = 'base';
-
 /** The artefact whose weights the pretraining in `dir` began with. */
 function baseOf(dir: string | undefined): string | undefined {
   if (dir === undefined) return undefined;
-  const base = findManifest(dir)?.inputs.find(({ name }) => name === baseRole);
-  if (base) return resolve(dir, base.path);
-  // While it trains there is no manifest yet.
+  const manifest = findManifest(dir);
+  if (manifest) {
+    const base = manifest.inputs.find(({ name }) => name === baseRole);
+    return base && resolve(dir, base.path);
+  }
+  // While it trains the recipe says it.
   const from = pretrainPart(recipeOf(dir))?.pretrain.from ?? null;
-  return from === null || findManifest(dir) ? undefined : enclosingArtefact(from);
+  return from === null ? undefined : enclosingArtefact(from);
 }
 
 function runFolderAt(path: string): string | undefined {

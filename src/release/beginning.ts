@@ -5,7 +5,7 @@
 //
 // Does not: count what that model was trained on.
 import { resolve } from 'node:path';
-import { findManifest, readManifest } from '../base/manifest.ts';
+import { baseRole, findManifest, outsidePrefix, readManifest } from '../base/manifest.ts';
 
 /** How many characters of a hash tell it from all others for people. */
 const shown = 12;
@@ -13,7 +13,7 @@ const shown = 12;
 /** The model whose weights the pretraining in `dir` began with, in words for a card; undefined where they were random. */
 export function beginningOf(dir: string): string | undefined {
   const { inputs, recipe } = readManifest(dir);
-  const base = inputs.find(({ name }) => name === 'base');
+  const base = inputs.find(({ name }) => name === baseRole);
   if (base) {
     const found = findManifest(resolve(dir, base.path));
     // Another artefact may be in its folder by now.
@@ -21,11 +21,10 @@ export function beginningOf(dir: string): string | undefined {
     const name = typeof facts['modelName'] === 'string' ? facts['modelName'] : 'a model trained with belay';
     return `${name} (artefact ${base.id.slice(0, shown)})`;
   }
-  const hashes = Object.entries(recipe as Readonly<Record<string, unknown>>).filter(([key]) => key.startsWith(outside));
+  const hashes = Object.entries(recipe as Readonly<Record<string, unknown>>).filter(([key]) =>
+    key.startsWith(outsidePrefix),
+  );
   if (hashes.length === 0) return undefined;
-  const files = hashes.map(([key, hash]) => `${key.slice(outside.length)} ${String(hash).slice(0, shown)}`);
+  const files = hashes.map(([key, hash]) => `${key.slice(outsidePrefix.length)} ${String(hash).slice(0, shown)}`);
   return `weights from outside (SHA-256 of ${files.join(', ')})`;
 }
-
-/** Before the names of files with weights that are part of no artefact, in the recipe of what was made with them. */
-const outside = 'from:';

@@ -17,8 +17,7 @@ export function firstOther(a: Tokenizer, b: Tokenizer): OtherId | undefined {
   const most = Math.min(a.vocabularySize, b.vocabularySize);
   for (let id = 0; id < most; id++) {
     const [x, y] = [meaning(a, id), meaning(b, id)];
-    if (x === y) continue;
-    return { id, texts: [x, y] };
+    if (x !== y) return { id, texts: [x, y] };
   }
   return undefined;
 }

@@ -76,6 +76,9 @@ export const reservedTokens: readonly ReservedToken[] = contents.map((content, i
   special: !latex.includes(content),
 }));
 
+/** The marks of conversations: from SYSTEM_START to TOOLS_SUFFIX, the last of the reserved ids. */
+export const conversationIds: readonly number[] = reservedTokens.map(({ id }) => id).filter((id) => id >= SYSTEM_START);
+
 /** The string of a reserved id. */
 export function reservedContent(id: number): string {
   const content = contents[id];

@@ -10,34 +10,13 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { writeFileAtomic } from '../base/atomic.ts';
 import { UserError } from '../base/errors.ts';
 import { hashFile } from '../base/hashing.ts';
-import { enclosingArtefact } from '../base/manifest.ts';
+import { baseRole, enclosingArtefact } from '../base/manifest.ts';
 import type { Log } from '../base/progress.ts';
 import type { Recipe } from '../base/recipe.ts';
 import { runStage, type StageResult } from '../base/stage.ts';
 import { Tokenizer, tokenizerFile, tokenizerFileName } from './bpe.ts';
-import {
-  ASSISTANT_END,
-  ASSISTANT_START,
-  BOS,
-  EOS,
-  INNER_PREFIX,
-  INNER_SUFFIX,
-  PAD,
-  reservedContent,
-  SYSTEM_END,
-  SYSTEM_START,
-  TOOLS_PREFIX,
-  TOOLS_SUFFIX,
-  USER_END,
-  USER_START,
-} from './special-tokens.ts';
+import { BOS, conversationIds, EOS, PAD, reservedContent } from './special-tokens.ts';
 import { companionFiles, tokenizerFilePattern } from './tokenizer-files.ts';
-
-const idsOfText = [BOS, EOS, PAD];
-const idsOfChats = [
-  ...[SYSTEM_START, SYSTEM_END, USER_START, USER_END, ASSISTANT_START, ASSISTANT_END],
-  ...[INNER_PREFIX, INNER_SUFFIX, TOOLS_PREFIX, TOOLS_SUFFIX],
-];
 
 export interface TakeTokenizerOptions {
   /** Folder to make. */
@@ -59,7 +38,7 @@ export async function takeTokenizer({ dir, from, recipe, log }: TakeTokenizerOpt
     version: 1,
     // What the files hold counts, not where they lie.
     recipe: { files: hashes },
-    inputs: artefact === undefined ? {} : { base: artefact },
+    inputs: artefact === undefined ? {} : { [baseRole]: artefact },
     onStart: (what) =>
       log.line(what === 'skip' ? `tokenizer: up to date in ${dir}` : `tokenizer: taken from ${from} into ${dir}`),
     run: async (into) => {
@@ -76,7 +55,7 @@ export async function takeTokenizer({ dir, from, recipe, log }: TakeTokenizerOpt
 export function checkTaken(from: string, recipe: Recipe): Tokenizer {
   const file = presentFile(from);
   const tokenizer = Tokenizer.load(file);
-  const wrong = [...idsOfText, ...(recipe.sft ? idsOfChats : [])].filter(
+  const wrong = [BOS, EOS, PAD, ...(recipe.sft ? conversationIds : [])].filter(
     (id) => tokenizer.idOf(reservedContent(id)) !== id || !tokenizer.isSpecial(id),
   );
   if (wrong.length > 0) {
