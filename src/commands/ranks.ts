@@ -8,6 +8,7 @@
 import { mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { makeFolder } from '../base/atomic.ts';
 import { exitCodes, Paused, UserError } from '../base/errors.ts';
 import { hashJson } from '../base/hashing.ts';
 import type { Json } from '../base/json.ts';
@@ -224,7 +225,7 @@ async function connect(
   const { backend } = selectedBackend();
   const { rank, world, rendezvous, host } = place;
   const dir = resolve(out);
-  mkdirSync(dir, { recursive: true });
+  makeFolder(dir);
   return await connectGroup({
     rank,
     world,

@@ -5,11 +5,11 @@
 // line and is counted; the run goes on.
 //
 // Does not: interpret scores; evaluate/ does.
-import { mkdirSync, rmSync, statSync } from 'node:fs';
+import { rmSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { buildCommand } from '@stricli/core';
 import { z } from 'zod';
-import { commitFile } from '../base/atomic.ts';
+import { commitFile, makeFolder } from '../base/atomic.ts';
 import { UserError } from '../base/errors.ts';
 import { JsonlWriter, readJsonl } from '../base/jsonl.ts';
 import { type Log, silentLog, terminalLog } from '../base/progress.ts';
@@ -70,7 +70,7 @@ export async function scoreFile(options: ScoreFileOptions): Promise<ScoreFileRes
     });
   }
   const folder = openModelFolder(options.model, { threads: options.threads });
-  mkdirSync(dirname(resolve(output)), { recursive: true });
+  makeFolder(dirname(resolve(output)));
   const writer = new JsonlWriter(aside);
   const progress = log.progress('score', 0, 'tokens');
   const total = { lines: 0, tokens: 0, logprob: 0, errors: 0 };
