@@ -61,11 +61,12 @@ async function keepAccounts(
 }
 
 function presentLink(folder: CampaignFolder, link: LinkFiles, jobs: readonly Job[]): LinkFiles {
-  if (link.accounting || link.end || link.job === undefined) return link;
+  if (link.accounting || link.job === undefined) return link;
   const job = jobs.find(({ id }) => id === link.job);
-  // Its clock and its nodes are the scheduler's already, as they will be in the accounts.
+  // Its clock and its nodes are the scheduler's already, as they will be in the accounts; also of a link that has written
+  // its end, whose job completes.
   if (job?.began !== undefined) return { ...link, accounting: { job: job.id, nodes: job.nodes, began: job.began } };
-  if (job || !link.begin) return link;
+  if (job || link.end || !link.begin) return link;
   // Neither the queue nor the accounts know it, and it could not write its end: its controller's last sign of life was it.
   return { ...link, end: { time: lastSign(folder, link.name) ?? link.begin.time, why: 'its job is gone' } };
 }
