@@ -22,7 +22,7 @@ const job = (id: string, more: Partial<Job>): Job => ({
   nodes: ['n1', 'n2'],
   ...more,
 });
-const begin = (id: string) => ({ time: 102.5, job: id, nodes: ['n1'], host: 'n1' });
+const begin = (id: string) => ({ time: 102.5, job: id, nodes: ['n1', 'n2'], host: 'n1' });
 const end = { time: 150.5, why: 'finished' };
 
 /** Clock, beginning, end, nodes and reason of the link of job 7, with what the queue and the accounts know of it. */
@@ -48,8 +48,9 @@ test('when a link began is its scheduler’s to say, from the moment the queue k
     ...['scheduler', 100, undefined],
     ...['n1,n2', 'running'],
   ]);
-  // The controller has said that it ends, and the scheduler still clears the nodes.
-  assert.deepEqual(await told('completes', { begin: begin('7'), end }, [running]), [
+  // The controller has said that it ends, and the scheduler still clears a node.
+  const completing = job('7', { raw: 'COMPLETING', nodes: ['n2'], began: 100 });
+  assert.deepEqual(await told('completes', { begin: begin('7'), end }, [completing]), [
     ...['scheduler', 100, 150.5],
     ...['n1,n2', 'finished'],
   ]);
@@ -60,7 +61,7 @@ test('a link that is over is told by the accounts, and by its own files until th
   const files = { begin: begin('7'), end };
   assert.deepEqual(await told('accounted', files, [], [over]), ['scheduler', 100, 152, 'n1,n2', 'finished']);
   // The queue may remember it for a while.
-  assert.deepEqual(await told('remembered', files, [over]), ['link', 102.5, 150.5, 'n1', 'finished']);
-  assert.deepEqual(await told('own', files, []), ['link', 102.5, 150.5, 'n1', 'finished']);
-  assert.deepEqual(await told('gone', { begin: begin('7') }, []), ['link', 102.5, 140, 'n1', 'its job is gone']);
+  assert.deepEqual(await told('remembered', files, [over]), ['link', 102.5, 150.5, 'n1,n2', 'finished']);
+  assert.deepEqual(await told('own', files, []), ['link', 102.5, 150.5, 'n1,n2', 'finished']);
+  assert.deepEqual(await told('gone', { begin: begin('7') }, []), ['link', 102.5, 140, 'n1,n2', 'its job is gone']);
 });

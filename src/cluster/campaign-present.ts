@@ -63,9 +63,10 @@ async function keepAccounts(
 function presentLink(folder: CampaignFolder, link: LinkFiles, jobs: readonly Job[]): LinkFiles {
   if (link.accounting || link.job === undefined) return link;
   const job = jobs.find(({ id }) => id === link.job);
-  // Its clock and its nodes are the scheduler's already, as they will be in the accounts; also of a link that has written
-  // its end, whose job completes.
-  if (job?.began !== undefined) return { ...link, accounting: { job: job.id, nodes: job.nodes, began: job.began } };
+  // Its clock is the scheduler's already, as it will be in the accounts, also once it has written its end and its job
+  // completes. The queue tells of such a job only the nodes that it has not left yet.
+  const nodes = link.begin?.nodes ?? job?.nodes ?? [];
+  if (job?.began !== undefined) return { ...link, accounting: { job: job.id, nodes, began: job.began } };
   if (job || link.end || !link.begin) return link;
   // Neither the queue nor the accounts know it, and it could not write its end: its controller's last sign of life was it.
   return { ...link, end: { time: lastSign(folder, link.name) ?? link.begin.time, why: 'its job is gone' } };
