@@ -119,7 +119,8 @@ const tokenizerSchema = z.strictObject({
    */
   vocabularySize: count.nullable().default(null),
 });
-const trainedVocabularySize = 8192;
+/** Entries of a tokenizer that is trained, where the recipe says none. */
+export const trainedVocabularySize = 8192;
 
 const modelSchema = z.strictObject({
   layers: count,
@@ -493,7 +494,7 @@ export function defineRecipe(recipe: RecipeInput): RecipeInput {
 export function parseRecipe(value: unknown, where: string): Recipe {
   const parsed = recipeSchema.safeParse(value);
   if (parsed.success) {
-    const recipe = withModel(withVocabulary(parsed.data), where);
+    const recipe = withModel(parsed.data, where);
     checkShapes(recipe, where);
     return recipe;
   }
@@ -501,12 +502,6 @@ export function parseRecipe(value: unknown, where: string): Recipe {
     found: schemaProblems(parsed.error, recipeSchema),
     next: 'the keys and their defaults are in docs/recipes.md',
   });
-}
-
-function withVocabulary(parsed: z.output<typeof recipeSchema>): z.output<typeof recipeSchema> {
-  const { tokenizer } = parsed;
-  if (!tokenizer || tokenizer.from !== null || tokenizer.vocabularySize !== null) return parsed;
-  return { ...parsed, tokenizer: { ...tokenizer, vocabularySize: trainedVocabularySize } };
 }
 
 /** Parts that stand for a model; without them a recipe is for a corpus and may go without one. */
@@ -629,11 +624,13 @@ function checkShapes(recipe: Recipe, where: string): void {
     throw new UserError(`the recipe ${where} takes a tokenizer that is there, and chooses its size`, {
       found: `tokenizer.from ${from}, tokenizer.vocabularySize ${vocabularySize}`,
       expected: 'one of the two; the other is null',
+      next: 'the size of a tokenizer that is there is its own: --set tokenizer.vocabularySize=null',
     });
   }
-  if (hasModel && vocabularySize !== null && vocabularySize > recipe.model.vocabularySize) {
+  const trained = recipe.tokenizer && from === null ? (vocabularySize ?? trainedVocabularySize) : 0;
+  if (hasModel && trained > recipe.model.vocabularySize) {
     throw new UserError(`the recipe ${where} has more tokens than the model can tell apart`, {
-      found: `tokenizer.vocabularySize ${vocabularySize}, model.vocabularySize ${recipe.model.vocabularySize}`,
+      found: `tokenizer.vocabularySize ${trained}, model.vocabularySize ${recipe.model.vocabularySize}`,
       expected: 'a tokenizer of at most the size of the model',
     });
   }

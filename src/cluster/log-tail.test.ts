@@ -24,4 +24,17 @@ test('the last lines are those that reading the whole file gives, whatever their
   }
   writeFileSync(path, '');
   assert.equal(lastLines(path, 5), '');
+  writeFileSync(path, `a b\nc d\n${' \n'.repeat(70_000)}`);
+  assert.equal(lastLines(path, 1), 'c d');
+  assert.equal(lastLines(path, 5), 'a b\nc d');
+});
+
+test('of a log without line ends the last part is read', () => {
+  const path = join(scratch, 'bar');
+  const bar = Buffer.alloc((64 << 20) + 7, 'progress 10 %\r');
+  bar.write('end', bar.length - 3);
+  writeFileSync(path, bar);
+  const found = lastLines(path, 40);
+  assert.equal(found.length, 64 << 20);
+  assert.ok(found.endsWith('end'));
 });

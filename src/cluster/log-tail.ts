@@ -31,21 +31,31 @@ export function tail(path: string): string {
   return size <= 2 * most ? readFileSync(path, 'utf8') : `${slice(path, 0, most)}\n${slice(path, size - most, size)}`;
 }
 
-/** The last lines of a file, without the end of the last one; read from the end, since logs may be larger than memory. */
+/**
+ * The last lines of a file, without what is blank at its end; read from the end, since logs may be larger than memory. Of
+ * lines without an end, such as progress bars draw, the last 64 MiB at most.
+ */
 export function lastLines(path: string, count: number): string {
   const piece = 1 << 16;
   let end = statSync(path).size;
   const parts: Buffer[] = [];
   let ends = 0;
-  // One end more than lines: that of the line before them.
-  while (end > 0 && ends <= count) {
+  while (end > 0 && ends < count && parts.length < 1024) {
     const start = Math.max(0, end - piece);
     const bytes = bytesOf(path, start, end);
-    for (let at = bytes.indexOf(10); at >= 0; at = bytes.indexOf(10, at + 1)) ends++;
-    parts.unshift(bytes);
     end = start;
+    const part = parts.length === 0 ? withoutBlankEnd(bytes) : bytes;
+    if (part.length === 0) continue;
+    for (let at = part.indexOf(10); at >= 0; at = part.indexOf(10, at + 1)) ends++;
+    parts.unshift(part);
   }
   return Buffer.concat(parts).toString('utf8').trimEnd().split('\n').slice(-count).join('\n');
+}
+
+function withoutBlankEnd(bytes: Buffer): Buffer {
+  let length = bytes.length;
+  while (length > 0 && [9, 10, 13, 32].includes(bytes[length - 1] as number)) length--;
+  return bytes.subarray(0, length);
 }
 
 function slice(path: string, from: number, to: number): string {

@@ -3,7 +3,7 @@
 // Does not: decide or print anything.
 import { existsSync, readdirSync } from 'node:fs';
 import { homedir, hostname } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { UserError } from '../base/errors.ts';
 import { readLines } from '../base/events.ts';
 import { loadRecipe, type Recipe, recipePart, setInRecipe } from '../base/recipe.ts';
@@ -18,7 +18,9 @@ import type { Scheduler } from '../cluster/scheduler.ts';
 import type { Site } from '../cluster/site.ts';
 import { loadSite } from '../cluster/sites.ts';
 import { curriculumOf } from '../train/curriculum.ts';
+import { checkTokenizer, checkWeights } from './beginnings.ts';
 import { megatronOfCampaign } from './campaign-megatron.ts';
+import { isPrefix } from './phase-data.ts';
 import { stageFolders } from './run-folder.ts';
 
 export const schedulerNames = ['slurm', 'local'] as const;
@@ -55,9 +57,12 @@ export function openCampaign(out: string, patience: Partial<Patience> = {}): Ope
 /** The recipe that a campaign follows, as it was when it was submitted. */
 export const campaignRecipe = (folder: CampaignFolder): string => join(folder.campaign, 'recipe.json');
 
-/** The recipe of a spec with its changes, checked: what it names must be there. */
-export async function recipeOfSpec(spec: CampaignSpec): Promise<Recipe> {
-  const recipe = setInRecipe(await loadRecipe(spec.recipe), spec.set);
+/**
+ * The recipe of a spec with its changes, for the run folder `out`, checked: what it names must be there. Its jobs run in
+ * another folder than this process, so paths are absolute.
+ */
+export async function recipeOfSpec(spec: CampaignSpec, out: string): Promise<Recipe> {
+  const recipe = withAbsolutePaths(setInRecipe(await loadRecipe(spec.recipe), spec.set));
   curriculumOf(recipePart(recipe, 'pretrain'), recipe.seed);
   for (const path of recipe.data?.source.paths ?? []) {
     if (!existsSync(path)) {
@@ -66,7 +71,26 @@ export async function recipeOfSpec(spec: CampaignSpec): Promise<Recipe> {
       });
     }
   }
+  checkTokenizer(recipe, out);
+  checkWeights(recipe, out);
   return recipe;
+}
+
+function withAbsolutePaths(recipe: Recipe): Recipe {
+  const copy = structuredClone(recipe);
+  const { data, tokenizer, pretrain } = copy;
+  const absolute = (path: string | null): string | null => (path === null ? null : resolve(path));
+  if (data) {
+    data.source.paths = data.source.paths.map((path) => resolve(path));
+    data.probes = absolute(data.probes);
+    data.countTokens = absolute(data.countTokens);
+  }
+  if (tokenizer) tokenizer.from = absolute(tokenizer.from);
+  if (pretrain) pretrain.from = absolute(pretrain.from);
+  for (const phase of pretrain?.phases ?? []) {
+    for (const part of phase.mixture) if (isPrefix(part.data)) part.data = resolve(part.data);
+  }
+  return copy;
 }
 
 /** What trains it. */

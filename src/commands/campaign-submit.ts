@@ -11,7 +11,7 @@ import { hashJson } from '../base/hashing.ts';
 import type { Json } from '../base/json.ts';
 import { takeLock } from '../base/lock.ts';
 import { duration, terminalLog } from '../base/progress.ts';
-import type { Recipe } from '../base/recipe.ts';
+import { loadRecipe, type Recipe } from '../base/recipe.ts';
 import { version } from '../base/version.ts';
 import { type CampaignFile, CampaignFolder, campaignFormat } from '../cluster/campaign-folder.ts';
 import { linkRequest } from '../cluster/campaign-script.ts';
@@ -36,7 +36,7 @@ import {
   type SchedulerName,
   schedulerOf,
 } from './campaign-parts.ts';
-import { stageFolders } from './run-folder.ts';
+import { stageFolders, submitLockName } from './run-folder.ts';
 
 /** How this belay is called, for jobs on nodes that see the same files. */
 export function ownCommand(): string[] {
@@ -156,12 +156,12 @@ async function given({ spec: path, out, scheduler: name }: Pick<SubmitFlags, 'sp
   const folder = new CampaignFolder(out);
   if (path === undefined) {
     const open = openCampaign(out);
-    return { ...open, recipe: await recipeOfSpec(open.campaign.spec) };
+    return { ...open, recipe: await loadRecipe(campaignRecipe(folder)) };
   }
   const spec = withAbsolutePaths(loadCampaignSpec(path));
   const site = loadSite(spec.site);
   linkShape(spec, site);
-  const recipe = await recipeOfSpec(spec);
+  const recipe = await recipeOfSpec(spec, out);
   checkMegatronCampaign(folder, spec, recipe, site);
   const campaign = campaignFile(folder, spec, recipe, name);
   return { folder, campaign, site, scheduler: schedulerOf(campaign.scheduler), recipe };
@@ -189,7 +189,7 @@ EXAMPLE
     }
     // Two who submit at once would both find no job: the second asks again once the first has one.
     makeFolder(asked.folder.dir);
-    await takeLock(join(asked.folder.dir, 'submit.lock'), {
+    await takeLock(join(asked.folder.dir, submitLockName), {
       onWait: ({ pid, host }) => process.stderr.write(`process ${pid} on ${host} submits here; waiting for it\n`),
     });
     const { folder, campaign, site, scheduler, recipe } = await given(flags);

@@ -20,17 +20,17 @@ import { loadHfFolder } from '../model/hf-folder.ts';
 import { makeConversations } from '../posttrain/conversations-stage.ts';
 import { releaseModel } from '../release/export.ts';
 import { curriculumOf } from '../train/curriculum.ts';
-import { checkTaken, takeTokenizer } from '../tokenizer/taken-stage.ts';
+import { takeTokenizer } from '../tokenizer/taken-stage.ts';
 import { trainTokenizer } from '../tokenizer/train-stage.ts';
+import { checkTokenizer, checkWeights, takenTokenizer } from './beginnings.ts';
 import { chooseSteps } from './budgets.ts';
 import { makeEngine } from './engine.ts';
 import { memorisationStage } from './memorisation-stage.ts';
-import { tokenizerAt } from './model-folder.ts';
 import { phaseMeasurer } from './phase-losses.ts';
-import { checkStart, pretrainData, pretrainStage } from './pretrain-stage.ts';
+import { pretrainData, pretrainStage } from './pretrain-stage.ts';
 import { writeReport } from './report.ts';
 import { isRendezvous } from './ranks.ts';
-import { lockName, planName, type Run, type StageName, stageFolders } from './run-folder.ts';
+import { lockName, planName, type Run, type StageName, stageFolders, submitLockName } from './run-folder.ts';
 import { readSftData, sftCurriculum, sftStage } from './sft-stage.ts';
 import { announce, timed } from './stages.ts';
 
@@ -40,7 +40,7 @@ interface LineStage {
   /** Whether the recipe asks for it. */
   readonly isIn: (recipe: Recipe) => boolean;
   /** Refuses what the stage could not use, before any stage runs: those before it may take days. */
-  readonly check?: (recipe: Recipe) => void;
+  readonly check?: (recipe: Recipe, runDir: string) => void;
   readonly run: (run: Run) => Promise<StageResult>;
 }
 
@@ -65,15 +65,12 @@ const stages: { readonly [name in StageName]: LineStage } = {
   tokenizer: {
     needs: ['documents'],
     isIn: (recipe) => recipe.tokenizer !== undefined,
-    check: (recipe) => {
-      const from = recipe.tokenizer?.from ?? null;
-      if (from !== null) checkTaken(tokenizerAt(from), recipe);
-    },
+    check: checkTokenizer,
     run: (run) => {
       const { recipe, log } = run;
       const dir = run.folder('tokenizer');
-      const from = recipe.tokenizer?.from ?? null;
-      if (from !== null) return takeTokenizer({ dir, from: tokenizerAt(from), recipe, log });
+      const from = takenTokenizer(recipe, run.dir);
+      if (from !== undefined) return takeTokenizer({ dir, from, recipe, log });
       return trainTokenizer({ dir, documentsDir: run.folder('documents'), recipe, log });
     },
   },
@@ -92,9 +89,7 @@ const stages: { readonly [name in StageName]: LineStage } = {
   pretrain: {
     needs: ['tokenizer', 'tokens'],
     isIn: (recipe) => recipe.pretrain !== undefined,
-    check: ({ pretrain }) => {
-      if (pretrain && pretrain.from !== null) checkStart(pretrain.from);
-    },
+    check: checkWeights,
     run: async (run) => {
       const { pretrain, seed } = run.recipe;
       if (pretrain) {
@@ -201,7 +196,7 @@ export function stagesUpTo(recipe: Recipe, ...targets: readonly StageName[]): St
 export async function runLine(run: Run, ...targets: readonly StageName[]): Promise<Map<StageName, StageResult>> {
   const results = new Map<StageName, StageResult>();
   const wanted = stagesUpTo(run.recipe, ...targets);
-  for (const name of wanted) stages[name].check?.(run.recipe);
+  for (const name of wanted) stages[name].check?.(run.recipe, run.dir);
   for (const name of wanted) {
     results.set(name, await timed(run, name, () => stages[name].run(run)));
   }
@@ -220,7 +215,7 @@ export async function finishRun(run: Run): Promise<void> {
     facts: {},
     exclude: [
       ...Object.values(stageFolders),
-      ...['events.jsonl', planName, lockName, 'report.html'],
+      ...['events.jsonl', planName, lockName, submitLockName, 'report.html'],
       ...readdirSync(run.dir).filter(isRendezvous),
     ],
   });

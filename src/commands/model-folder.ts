@@ -75,10 +75,15 @@ export function tokenizerOfModel(path: string): Tokenizer {
   return Tokenizer.load(tokenizerFolderOfModel(modelFolderAt(path)));
 }
 
-/** A tokenizer by its file, its folder, or a model that has one or was made with one. */
-export function tokenizerAt(path: string): string {
+/** A tokenizer by its file, its folder, or a model that has one or was made with one. `name`: of the path, for errors. */
+export function tokenizerAt(path: string, name: string): string {
   if (existsSync(tokenizerFile(path)) || !existsSync(path)) return path;
-  return tokenizerFolderOfModel(modelFolderAt(path));
+  const { found, places } = findTokenizerOfModel(modelFolderAt(path));
+  if (found !== undefined) return found;
+  throw new UserError(`${name} is no tokenizer: ${path}`, {
+    found: `no tokenizer.json in ${places.join(' or ')}`,
+    expected: 'a tokenizer.json, a folder with one, or a model that was made with one',
+  });
 }
 
 /** The folder that holds the tokenizer of a Hugging Face folder. */

@@ -4,7 +4,7 @@
 //
 // Does not: choose the number of steps; budgets.ts does.
 import { existsSync, readdirSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { UserError } from '../base/errors.ts';
 import { hashFile } from '../base/hashing.ts';
 import { baseRole, enclosingArtefact, outsidePrefix } from '../base/manifest.ts';
@@ -22,11 +22,9 @@ import { earlyFiles, runFiles, train, type TrainResult } from '../train/loop.ts'
 import { type Pulse, pulsePlaces } from '../train/pulse.ts';
 import type { TrainingData } from '../train/step.ts';
 import type { PretrainRecipe } from '../base/recipe.ts';
-import { Tokenizer, tokenizerFile } from '../tokenizer/bpe.ts';
-import { firstOther } from '../tokenizer/same-ids.ts';
 import { EOS } from '../tokenizer/special-tokens.ts';
+import { checkIds } from './beginnings.ts';
 import { makeEngine } from './engine.ts';
-import { findTokenizerOfModel } from './model-folder.ts';
 import type { Run } from './run-folder.ts';
 import { announce, trainingOf, whatMakesBits } from './stages.ts';
 import { indexCacheName, isPrefix, mixtureOf, phaseData } from './phase-data.ts';
@@ -53,6 +51,8 @@ export async function pretrainStage(run: Run, onTheWay: OnTheWay): Promise<Stage
   const recipe = recipePart(run.recipe, 'pretrain');
   const { model: sizes, seed } = run.recipe;
   const origin = recipe.from === null ? undefined : originOf(recipe.from);
+  // Before the stage: finished work makes room when it begins.
+  const unchecked = recipe.from === null ? undefined : checkIds(recipe.from, run.folder('tokenizer'));
   return await runStage({
     dir: run.folder('pretrain'),
     kind: 'model',
@@ -70,7 +70,11 @@ export async function pretrainStage(run: Run, onTheWay: OnTheWay): Promise<Stage
     early: earlyFiles,
     onStart: announce(run, 'pretrain'),
     run: async (dir) => {
-      if (recipe.from !== null) checkIds(run, recipe.from);
+      if (unchecked !== undefined) {
+        run.log.line(
+          `pretrain: that ids of pretrain.from mean the same as those of the run is not checked: ${unchecked}`,
+        );
+      }
       const { model, result, curriculum } = await trainTogether(run, await run.ranks.begin(run), onTheWay);
       run.ranks.trained();
       saveHfFolder(join(dir, 'model'), model, { dtype: 'float32', eosTokenId: EOS });
@@ -112,40 +116,8 @@ function begin(model: Apertus, from: string | null, seed: number): void {
   model.parameters.values.set(start.parameters.values);
 }
 
-/** Refuses a `pretrain.from` that is no model. */
-export function checkStart(from: string): void {
-  if (!existsSync(join(from, 'config.json'))) {
-    throw new UserError(`pretrain.from is not a Hugging Face folder`, {
-      found: `no config.json in ${resolve(from)}`,
-      expected: 'a folder with config.json and safetensors files, e.g. out/demo/pretrain/model',
-    });
-  }
-}
-
-/** Refuses weights whose ids meant other texts than those of the run; where nobody can tell, that is said. */
-function checkIds(run: Run, from: string): void {
-  const { found, places } = findTokenizerOfModel(from);
-  if (found === undefined) {
-    run.log.line(
-      `pretrain: no tokenizer.json in ${places.join(' or ')}, so that its ids mean the same as those of the run is not checked`,
-    );
-    return;
-  }
-  const theirs = tokenizerFile(found);
-  const ours = tokenizerFile(run.folder('tokenizer'));
-  if (hashFile(theirs).sha256 === hashFile(ours).sha256) return;
-  const other = firstOther(Tokenizer.load(theirs), Tokenizer.load(ours));
-  if (other === undefined) return;
-  throw new UserError('the weights of pretrain.from were trained with another tokenizer', {
-    found: `${other.id} is ${other.texts[0]} in ${theirs}, ${other.texts[1]} in ${ours}`,
-    expected: 'ids that mean the same: weights know texts by their ids alone',
-    next: `take its tokenizer: tokenizer: { from: '${found}' }`,
-  });
-}
-
 /** Where weights of `pretrain.from` come from: the artefact they are part of, or else what their files hold. */
 function originOf(from: string): { readonly inputs: Record<string, string>; readonly hashes: Record<string, string> } {
-  checkStart(from);
   const artefact = enclosingArtefact(from);
   if (artefact !== undefined) return { inputs: { [baseRole]: artefact }, hashes: {} };
   const files = readdirSync(from).filter((name) => name.endsWith('.safetensors') || name === 'config.json');

@@ -176,6 +176,8 @@ export function loadRun(out: string, options: Pick<OpenRunOptions, 'log' | 'allo
 
 /** Name of the lock in a run folder. */
 export const lockName = 'run.lock';
+/** Held while a campaign is submitted from the folder. */
+export const submitLockName = 'submit.lock';
 
 /** Steps chosen before stand where neither the model nor the part that names minutes changed. */
 function keepBudgets(run: Run, before: Recipe, resolved: Recipe, budgets: PlanFile['budgets']): void {

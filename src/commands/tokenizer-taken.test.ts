@@ -47,6 +47,7 @@ function recipeFile(name: string, parts: object): string {
   writeFileSync(path, JSON.stringify({ name, data, model, ...parts }));
   return path;
 }
+const set = (from: string): string[] => ['--set', `pretrain.from=${from}`];
 const pretrain = { from: base, steps: 2, sequenceLength: 16, batchSize: 2, peakLearningRate: 1e-3, compute: 'float32' };
 
 before(async () => {
@@ -58,6 +59,19 @@ before(async () => {
   }));
   writeFileSync(texts, lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
 });
+
+/** A tokenizer of as many tokens, two of which changed their ids. */
+function otherTokenizer(): string {
+  const dir = join(scratch, 'swapped');
+  mkdirSync(dir);
+  const content = JSON.parse(readFileSync(join(base, 'tokenizer.json'), 'utf8')) as {
+    model: { vocab: Record<string, number> };
+  };
+  const { vocab } = content.model;
+  for (const [name, id] of Object.entries(vocab)) if (id === 100 || id === 101) vocab[name] = 201 - id;
+  writeFileSync(join(dir, 'tokenizer.json'), JSON.stringify(content));
+  return dir;
+}
 
 test('weights go on with the tokenizer they were trained with, on other texts', async () => {
   const out = join(scratch, 'on');
@@ -100,7 +114,7 @@ test('weights of another tokenizer are refused, with the id that means something
     /found: +\d+ is "[^"]+" in .*base\/tokenizer\.json, "[^"]+" in .*other\/tokenizer\/tokenizer\.json/,
   );
   assert.match(stderr, /tokenizer: \{ from: '.*base' \}/);
-  assert.ok(!existsSync(join(out, 'pretrain', 'manifest.json')));
+  assert.ok(!existsSync(join(out, 'pretrain')));
 
   // Weights without a tokenizer are taken at their word.
   const bare = join(scratch, 'bare');
@@ -108,7 +122,56 @@ test('weights of another tokenizer are refused, with the id that means something
   for (const name of ['config.json', 'model.safetensors']) copyFileSync(join(base, name), join(bare, name));
   const trusted = await runCli(['pretrain', '--out', out, '--recipe', recipe, '--set', `pretrain.from=${bare}`]);
   assert.equal(trusted.code, 0, trusted.stderr);
-  assert.match(trusted.stderr, /no tokenizer\.json in .*bare, .* is not checked/);
+  assert.match(trusted.stderr, /is not checked: there is no tokenizer\.json in .*bare/);
+
+  // Finished work does not make room for what is refused.
+  const { id } = readManifest(join(out, 'pretrain'));
+  const back = await runCli(['pretrain', '--out', out, '--recipe', recipe]);
+  assert.equal(back.code, exitCodes.user, back.stderr);
+  assert.equal(readManifest(join(out, 'pretrain')).id, id);
+  assert.ok(!existsSync(join(out, 'pretrain.superseded-1')));
+
+  // One that belay does not run cannot be compared.
+  const content = JSON.parse(readFileSync(join(base, 'tokenizer.json'), 'utf8')) as { model: object };
+  const unigram = { ...content, model: { type: 'Unigram', vocab: [] } };
+  writeFileSync(join(bare, 'tokenizer.json'), JSON.stringify(unigram));
+  const unknown = await runCli(['pretrain', '--out', join(scratch, 'unknown'), '--recipe', recipe, ...set(bare)]);
+  assert.equal(unknown.code, 0, unknown.stderr);
+  assert.match(unknown.stderr, /is not checked: .*bare\/tokenizer\.json/);
+});
+
+test('a run is not made of itself', async () => {
+  const out = join(scratch, 'itself');
+  const recipe = recipeFile('itself', { tokenizer: {}, model: { ...model, vocabularySize: 8192 }, pretrain });
+  const first = await runCli([
+    'pretrain',
+    '--out',
+    out,
+    '--recipe',
+    recipe,
+    '--set',
+    'tokenizer.vocabularySize=340',
+    '--set',
+    'pretrain.from=null',
+  ]);
+  assert.equal(first.code, 0, first.stderr);
+  const ids = (): string[] => ['tokenizer', 'pretrain'].map((name) => readManifest(join(out, name)).id);
+  const before = ids();
+  const own = [
+    ['tokenizer.from', join(out, 'tokenizer')],
+    ['tokenizer.from', join(out, 'pretrain')],
+    ['pretrain.from', join(out, 'pretrain', 'model')],
+  ];
+  for (const [name, path] of own) {
+    const changes = ['tokenizer.vocabularySize=null', 'tokenizer.from=null', `${name}=${path}`].flatMap((change) => [
+      '--set',
+      change,
+    ]);
+    const { code, stderr } = await runCli(['pretrain', '--out', out, ...changes]);
+    assert.equal(code, exitCodes.user, stderr);
+    assert.match(stderr, new RegExp(`${name} names what the run itself has made`));
+    assert.deepEqual(ids(), before);
+  }
 });
 
 test('what cannot be used is refused before any stage runs', async () => {
@@ -138,6 +201,14 @@ test('what cannot be used is refused before any stage runs', async () => {
     'both',
     { tokenizer: { from: base, vocabularySize: 345 }, pretrain },
     /tokenizer\.from .*base, tokenizer\.vocabularySize 345/,
+  );
+  const empty = join(scratch, 'empty');
+  mkdirSync(empty);
+  await refused('nothing', { tokenizer: { from: empty }, pretrain }, /tokenizer\.from is no tokenizer: .*empty/);
+  await refused(
+    'apart',
+    { tokenizer: { from: otherTokenizer() }, pretrain },
+    /weights of pretrain\.from were trained with another tokenizer/,
   );
 
   const content = readFileSync(join(base, 'tokenizer.json'), 'utf8');
@@ -195,4 +266,10 @@ test('ids are the same where they mean the same, however the file spells it', ()
   const other = firstOther(one, new Tokenizer(swapped, 'swapped'));
   assert.equal(other?.id, 100);
   assert.notEqual(other?.texts[0], other?.texts[1]);
+
+  // A place that was kept for a token is given to one: no text had its id before.
+  const renamed = JSON.stringify(content).replaceAll('<SPECIAL_4>', '<mine>');
+  assert.equal(firstOther(one, new Tokenizer(JSON.parse(renamed) as object, 'renamed')), undefined);
+  const moved = JSON.stringify(content).replaceAll('<SPECIAL_4>', '<SPECIAL_99>').replaceAll('<unk>', '<SPECIAL_4>');
+  assert.equal(firstOther(one, new Tokenizer(JSON.parse(moved) as object, 'moved'))?.id, 0);
 });

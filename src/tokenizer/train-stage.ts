@@ -6,7 +6,7 @@ import { readDocuments } from '../base/documents-folder.ts';
 import { UserError } from '../base/errors.ts';
 import { hashFile } from '../base/hashing.ts';
 import type { Log } from '../base/progress.ts';
-import { type Recipe, recipePart } from '../base/recipe.ts';
+import { type Recipe, recipePart, trainedVocabularySize } from '../base/recipe.ts';
 import { runStage, type StageResult } from '../base/stage.ts';
 import { writeTokenizerFiles } from './tokenizer-files.ts';
 import { type FileText, type LeftOut, requireTextFile, textsOf, toldLeftOut } from './text-files.ts';
@@ -22,9 +22,7 @@ export interface TrainTokenizerOptions {
 }
 
 export async function trainTokenizer({ dir, documentsDir, recipe, log }: TrainTokenizerOptions): Promise<StageResult> {
-  const { vocabularySize } = recipePart(recipe, 'tokenizer');
-  // A tokenizer that is taken goes another way (taken-stage.ts), and parseRecipe gives every other one its size.
-  if (vocabularySize === null) throw new Error('trainTokenizer: the recipe says no size');
+  const vocabularySize = recipePart(recipe, 'tokenizer').vocabularySize ?? trainedVocabularySize;
   return runStage({
     dir,
     kind: 'tokenizer',

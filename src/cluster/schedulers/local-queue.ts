@@ -85,14 +85,32 @@ export class LocalQueue {
     }
   }
 
-  #requireFolder(): void {
+  /** Refuses where no jobs can be kept. */
+  requireFolder(): void {
     if (this.#unmade === undefined) return;
     const why = `the local scheduler cannot keep jobs in ${this.folder} (${errorText(this.#unmade)}): name another folder with BELAY_LOCAL_SCHEDULER`;
     throw new SchedulerError('refused', why, { cause: this.#unmade });
   }
 
   #list(name: string): string[] {
-    return this.#unmade === undefined ? readdirSync(join(this.folder, name)) : [];
+    try {
+      return readdirSync(join(this.folder, name));
+    } catch (error) {
+      if (this.#isAbsent(error)) return [];
+      throw this.#away(error);
+    }
+  }
+
+  /** Whether an error says that something is not there, in a folder that may never have been made. */
+  #isAbsent(error: unknown): boolean {
+    const { code } = error as NodeJS.ErrnoException;
+    return code === 'ENOENT' || (code === 'ENOTDIR' && this.#unmade !== undefined);
+  }
+
+  /** Jobs may be there that cannot be seen: that is not the same as none. */
+  #away(cause: unknown): SchedulerError {
+    const why = `the jobs of the local scheduler in ${this.folder} cannot be read (${errorText(cause)})`;
+    return new SchedulerError('unreachable', why, { cause });
   }
 
   get lock(): string {
@@ -118,7 +136,7 @@ export class LocalQueue {
   }
 
   drain(node: string, reason: string): void {
-    this.#requireFolder();
+    this.requireFolder();
     writeFileSync(join(this.folder, 'drained', node), reason);
   }
 
@@ -132,7 +150,7 @@ export class LocalQueue {
 
   /** Adds a job; returns its number, one above all before. */
   add(request: JobRequest, script: string): number {
-    this.#requireFolder();
+    this.requireFolder();
     const aside = join(this.folder, `new-${randomBytes(6).toString('hex')}`);
     mkdirSync(aside, { mode: 0o700 });
     const { warning, comment } = request;
@@ -223,8 +241,8 @@ export class LocalQueue {
     try {
       text = readFileSync(path, 'utf8');
     } catch (error) {
-      if (this.#unmade !== undefined || (error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      throw error;
+      if (this.#isAbsent(error)) return undefined;
+      throw this.#away(error);
     }
     try {
       return JSON.parse(text) as T;

@@ -1,7 +1,7 @@
 // The scheduler of this machine: what every transport promises, and that jobs outlive who submitted and who started them.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -154,4 +154,13 @@ test('where its folder cannot be made, who asks is told of no jobs, and who subm
     scheduler.submit(work()),
     /cannot keep jobs in .*a-file\/queue \(.*ENOTDIR.*BELAY_LOCAL_SCHEDULER/,
   );
+});
+
+test('where its folder cannot be reached, nobody is told that there are no jobs', limits, async () => {
+  const folder = join(scratch, 'loop');
+  symlinkSync('loop', folder);
+  const scheduler = localScheduler({ folder });
+  await rejects(scheduler.jobs(), 'unreachable');
+  await rejects(scheduler.nodes(), 'unreachable');
+  await rejects(scheduler.submit(work()), 'refused');
 });

@@ -78,6 +78,7 @@ export function localScheduler({ folder, slots = 1 }: LocalOptions): Scheduler {
           `a dependency of singleton, afterany, afterok and afternotok: ${request.dependency}`,
         );
       }
+      queue.requireFolder();
       const nodes = queue.nodes().filter((node) => !request.exclude?.includes(node));
       if (request.nodes.min > nodes.length) {
         const some = request.exclude?.length ? ' that are not excluded' : '';
