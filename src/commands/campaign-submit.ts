@@ -156,7 +156,11 @@ async function given({ spec: path, out, scheduler: name }: Pick<SubmitFlags, 'sp
   const folder = new CampaignFolder(out);
   if (path === undefined) {
     const open = openCampaign(out);
-    return { ...open, recipe: await loadRecipe(campaignRecipe(folder)) };
+    const saved = campaignRecipe(folder);
+    return {
+      ...open,
+      recipe: existsSync(saved) ? await loadRecipe(saved) : await recipeOfSpec(open.campaign.spec, out),
+    };
   }
   const spec = withAbsolutePaths(loadCampaignSpec(path));
   const site = loadSite(spec.site);

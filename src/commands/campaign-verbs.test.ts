@@ -3,20 +3,20 @@
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { after, test } from 'node:test';
 import { runCli } from '../../test/run-cli.ts';
 import { writeJsonAtomic } from '../base/atomic.ts';
 import { appendEvent } from '../base/events.ts';
 import { loadRecipe } from '../base/recipe.ts';
 import { CampaignFolder, type StoppedFile } from '../cluster/campaign-folder.ts';
-import { parseCampaignSpec } from '../cluster/campaign-spec.ts';
+import { type CampaignSpec, parseCampaignSpec } from '../cluster/campaign-spec.ts';
 import type { CampaignStatus } from '../cluster/campaign-status.ts';
 import { SchedulerError } from '../cluster/scheduler.ts';
 import { loadSite } from '../cluster/sites.ts';
 import { clearTriggers, pullTriggers } from '../cluster/triggers.ts';
 import { withAbsolutePaths } from './campaign-megatron.ts';
-import { campaignRecipe, lastComputedStep, openCampaign } from './campaign-parts.ts';
+import { campaignRecipe, lastComputedStep, openCampaign, recipeOfSpec } from './campaign-parts.ts';
 import { campaignFile, submitCampaign } from './campaign-submit.ts';
 
 const isLinux = existsSync('/proc/self/stat');
@@ -92,6 +92,20 @@ test('a run folder that cannot be made is named, to whoever begins a run or a ca
       assert.match(stderr, /^belay: cannot write .*no-folder/);
     }
   }
+});
+
+test('what a campaign begins with must be there, and its jobs find it from their own folder', async () => {
+  const spec = (change: string) => {
+    const fields = { name: 'x', recipe: 'demo-tiny', nodes: 1, time: '10:00', vet: null, set: [change] };
+    return parseCampaignSpec(fields, 'test');
+  };
+  const out = join(scratch, 'begins');
+  const paths = ['pretrain.from', 'tokenizer.from'].map((name) => spec(`${name}=nowhere`));
+  await assert.rejects(recipeOfSpec(paths[0] as CampaignSpec, out), /no config\.json in \/.*nowhere/);
+  const none = { ...(paths[1] as CampaignSpec), set: ['tokenizer.from=nowhere', 'tokenizer.vocabularySize=null'] };
+  await assert.rejects(recipeOfSpec(none, out), /nothing at \/.*nowhere/);
+  const { data } = await recipeOfSpec(spec('data.source.paths=["src"]'), out);
+  assert.deepEqual(data?.source.paths, [resolve('src')]);
 });
 
 test('what an export would write over is named', needsLinux, async () => {
