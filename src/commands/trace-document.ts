@@ -20,6 +20,7 @@ import {
   familyTree,
   findManifest,
   type Manifest,
+  outsidePrefix,
 } from '../base/manifest.ts';
 import { recipeSchema } from '../base/recipe.ts';
 import { Mixture, type MixtureOptions } from '../corpus/mixture.ts';
@@ -42,9 +43,12 @@ interface Places {
   readonly tokenizer: string | undefined;
   readonly conversations: string | undefined;
   readonly sft: string | undefined;
-  /** The artefact with the weights that pretraining began with (`pretrain.from`), where it is here. */
-  readonly base: string | undefined;
+  /** Where the weights that pretraining began with come from (`pretrain.from`); undefined where they were random. */
+  readonly base: Base | undefined;
 }
+
+/** The artefact whose weights a training began with, or why it cannot be asked. */
+type Base = { readonly dir: string } | { readonly untold: string };
 
 export interface DocumentTrace {
   /** Folder of the ledger that knows it. */
@@ -57,8 +61,10 @@ export interface DocumentTrace {
   readonly training: TrainingTrace | null;
   /** Null where no conversations were made for the run. */
   readonly fineTuning: FineTuningTrace | null;
-  /** What became of it in the training whose weights this one began with; null where that did not know it. */
+  /** What became of it in the last training before, whose weights this one goes back to, that knows it; null where none does. */
   readonly before: DocumentTrace | null;
+  /** Why trainings whose weights this one goes back to could not be asked; empty where all were. */
+  readonly notAsked: readonly string[];
 }
 
 export interface TrainingTrace {
@@ -99,15 +105,24 @@ export interface FineTuningTrace {
  */
 export async function traceDocument(document: string, path: string): Promise<DocumentTrace> {
   const ledgers: string[] = [];
+  const notAsked: string[] = [];
   // From the training that was asked for back to the first.
   const found: DocumentTrace[] = [];
+  const seen = new Set<string | undefined>();
   for (let at: string | undefined = path; at !== undefined; ) {
     const places: Places = placesOf(at);
-    at = places.base;
-    if (places.documents === undefined) continue;
-    ledgers.push(places.documents);
-    const trace = await traceIn(places, places.documents, document);
-    if (trace) found.push(trace);
+    // A recipe may name what its own run had made.
+    if (seen.has(places.pretrain)) break;
+    seen.add(places.pretrain);
+    if (places.documents === undefined) notAsked.push(`the ledger of the documents that ${at} saw is not here`);
+    else {
+      ledgers.push(places.documents);
+      const trace = await traceIn(places, places.documents, document);
+      if (trace) found.push(trace);
+    }
+    const { base }: Places = places;
+    if (base && 'untold' in base) notAsked.push(base.untold);
+    at = base && 'dir' in base ? base.dir : undefined;
   }
   if (ledgers.length === 0) {
     throw new UserError(`${path} does not lead to a ledger of documents`, {
@@ -115,9 +130,10 @@ export async function traceDocument(document: string, path: string): Promise<Doc
       next: 'belay trace --document ID out/demo',
     });
   }
-  const trace = found.reduceRight<DocumentTrace | null>((before, one) => ({ ...one, before }), null);
+  const trace = found.reduceRight<DocumentTrace | null>((before, one) => ({ ...one, before, notAsked }), null);
   if (trace) return trace;
   throw new UserError(`no document "${document}" came into ${ledgers.join(' or ')}`, {
+    ...(notAsked.length === 0 ? {} : { found: `not asked: ${notAsked.join('; ')}` }),
     expected: `the id or the address of a row of the ledger in ${ledgers.join(' or ')}`,
   });
 }
@@ -132,7 +148,8 @@ async function traceIn(places: Places, documents: string, document: string): Pro
     }
   }
   const training = places.tokens && places.pretrain ? traceTraining(places.tokens, places.pretrain, packed) : null;
-  return { documents, ledger, packed, training, fineTuning: await traceFineTuning(places, ledger.id), before: null };
+  const fineTuning = await traceFineTuning(places, ledger.id);
+  return { documents, ledger, packed, training, fineTuning, before: null, notAsked: [] };
 }
 
 function placesOf(path: string): Places {
@@ -169,17 +186,29 @@ function ancestors({ dir, manifest, inputs }: FamilyNode): string[] {
   return [dir, ...own.flatMap(ancestors)];
 }
 
-/** The artefact whose weights the pretraining in `dir` began with. */
-function baseOf(dir: string | undefined): string | undefined {
+/** What the pretraining in `dir` began with. */
+function baseOf(dir: string | undefined): Base | undefined {
   if (dir === undefined) return undefined;
   const manifest = findManifest(dir);
-  if (manifest) {
-    const base = manifest.inputs.find(({ name }) => name === baseRole);
-    return base && resolve(dir, base.path);
+  if (!manifest) {
+    // While it trains the recipe says it.
+    const from = pretrainPart(recipeOf(dir))?.pretrain.from ?? null;
+    if (from === null) return undefined;
+    const artefact = enclosingArtefact(from);
+    return artefact === undefined ? { untold: `the weights in ${from} are part of no artefact` } : { dir: artefact };
   }
-  // While it trains the recipe says it.
-  const from = pretrainPart(recipeOf(dir))?.pretrain.from ?? null;
-  return from === null ? undefined : enclosingArtefact(from);
+  const base = manifest.inputs.find(({ name }) => name === baseRole);
+  if (base) {
+    const place = resolve(dir, base.path);
+    const found = findManifest(place)?.id;
+    if (found === base.id) return { dir: place };
+    const now = found === undefined ? 'is not there' : `was replaced by ${found.slice(0, 12)}`;
+    return { untold: `the artefact ${base.id.slice(0, 12)}, whose weights ${dir} began with, ${now}: ${place}` };
+  }
+  const isFromOutside = Object.keys(manifest.recipe as object).some((key) => key.startsWith(outsidePrefix));
+  return isFromOutside
+    ? { untold: `${dir} began with weights from outside, of which only hashes are known` }
+    : undefined;
 }
 
 function runFolderAt(path: string): string | undefined {
@@ -324,7 +353,7 @@ async function traceFineTuning(places: Places, document: string): Promise<FineTu
 
 /** The answer for people. */
 export function documentTraceText(trace: DocumentTrace): string {
-  const { documents, ledger, packed, training, fineTuning, before } = trace;
+  const { documents, ledger, packed, training, fineTuning, before, notAsked } = trace;
   const lines = [
     `document  ${ledger.id}`,
     `corpus    ${documents}`,
@@ -360,11 +389,11 @@ export function documentTraceText(trace: DocumentTrace): string {
       );
     lines.push(...seenLines(fineTuning, ({ conversation }) => conversation));
   }
-  const earlier =
-    before === null
-      ? ''
-      : `\nbefore that, in the training whose weights this one began with:\n${documentTraceText(before)}`;
-  return `${lines.join('\n')}\n${earlier}`;
+  const whole = `${lines.join('\n')}\n`;
+  if (before !== null) {
+    return `${whole}\nbefore that, in the training whose weights this one began with:\n${documentTraceText(before)}`;
+  }
+  return whole + notAsked.map((why) => `not asked ${why}\n`).join('');
 }
 
 interface Seen<T> {

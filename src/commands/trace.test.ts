@@ -1,8 +1,8 @@
 // `belay trace` on a small line made by hand: ledger, tokenizer, token files, a model that was trained, a release.
 import assert from 'node:assert/strict';
-import { cpSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { after, before, test } from 'node:test';
 import { runCli } from '../../test/run-cli.ts';
 import type { Document } from '../base/document.ts';
@@ -461,10 +461,47 @@ test('weights that began with those of another run: both trainings are asked, th
     new RegExp(`no document "doc/99" came into ${folder('documents')} or ${at('documents')}`),
   );
 
+  // What cannot be asked is said: nobody may take silence for a no.
+  const manifestPath = join(folder('pretrain'), 'manifest.json');
+  const whole = readManifest(folder('pretrain'));
+  const began = async (changed: object): Promise<string> => {
+    writeFileSync(manifestPath, JSON.stringify({ ...whole, ...changed }));
+    const { notAsked, before } = await traceDocument('own/1', later);
+    assert.equal(before, null);
+    const [why = ''] = notAsked;
+    const refusal = await traceDocument('doc/4', later).catch((error: unknown) => (error as Error).message);
+    assert.ok(String(refusal).includes(`not asked: ${why}`), String(refusal));
+    assert.match(documentTraceText(await traceDocument('own/1', later)), /^not asked \S/m);
+    return why;
+  };
+  const withBase = (change: object) => ({
+    inputs: whole.inputs.map((input) => (input.name === 'base' ? { ...input, ...change } : input)),
+  });
+  assert.match(
+    await began(withBase({ id: '0'.repeat(64) })),
+    /000000000000, whose weights .* was replaced by [0-9a-f]{12}/,
+  );
+  assert.match(await began(withBase({ path: '../nowhere' })), /is not there: .*nowhere/);
+  const inputsOfRun = whole.inputs.filter(({ name }) => name !== 'base');
+  const hashed = { ...(whole.recipe as object), 'from:config.json': '0'.repeat(64) };
+  assert.match(await began({ inputs: inputsOfRun, recipe: hashed }), /weights from outside/);
+  // One that travelled without the documents it saw.
+  const lonely = join(scratch, 'lonely');
+  cpSync(at('pretrain'), lonely, { recursive: true });
+  assert.match(
+    await began(withBase({ path: relative(folder('pretrain'), lonely) })),
+    /ledger of the documents that .*lonely saw is not here/,
+  );
+
   // While it trains, its recipe says what it began with.
-  rmSync(join(folder('pretrain'), 'manifest.json'));
+  rmSync(manifestPath);
   rmSync(folder('release'), { recursive: true });
   const running = { ...recipe, pretrain: { ...pretrain, steps: 4, from: at('pretrain') } };
   writeFileSync(join(later, 'recipe.json'), JSON.stringify(running));
   assert.equal((await traceDocument('doc/5', later)).documents, at('documents'));
+
+  // A recipe that names what its own run had made leads back to the run.
+  writeFileSync(join(later, 'recipe.json'), JSON.stringify({ ...recipe, pretrain: { ...pretrain, from: later } }));
+  writeManifest(later, { kind: 'run', version: 1, recipe: {}, inputs: {}, facts: {}, exclude: readdirSync(later) });
+  assert.equal((await traceDocument('own/1', later)).before, null);
 });
