@@ -6,7 +6,9 @@ import { existsSync, realpathSync } from 'node:fs';
 import { join, relative, resolve, sep } from 'node:path';
 import { UserError } from '../base/errors.ts';
 import { hashFile } from '../base/hashing.ts';
+import { enclosingArtefact } from '../base/manifest.ts';
 import type { Recipe } from '../base/recipe.ts';
+import { requireOrigin } from '../release/provenance.ts';
 import { Tokenizer, tokenizerFile } from '../tokenizer/bpe.ts';
 import { firstOther } from '../tokenizer/same-ids.ts';
 import { checkTaken } from '../tokenizer/taken-stage.ts';
@@ -33,7 +35,9 @@ export function takenTokenizer(recipe: Recipe, dir: string): string | undefined 
 /** Refuses a tokenizer that the run in `dir` cannot take. */
 export function checkTokenizer(recipe: Recipe, dir: string): void {
   const place = takenTokenizer(recipe, dir);
-  if (place !== undefined) checkTaken(place, recipe);
+  if (place === undefined) return;
+  checkTaken(place, recipe);
+  checkOrigin('tokenizer.from', place, recipe);
 }
 
 /** Refuses weights that the run in `dir` cannot begin with, as far as that is known before its stages ran. */
@@ -47,8 +51,15 @@ export function checkWeights(recipe: Recipe, dir: string): void {
     });
   }
   refuseOwn('pretrain.from', from, dir, 'train on in another run folder: this one would replace what it begins with');
+  checkOrigin('pretrain.from', from, recipe);
   const place = takenTokenizer(recipe, dir);
   if (place !== undefined) checkIds(from, place);
+}
+
+/** Refuses what no release could say the origin of, where there is to be one. */
+function checkOrigin(name: string, path: string, recipe: Recipe): void {
+  const artefact = recipe.release === undefined ? undefined : enclosingArtefact(path);
+  if (artefact !== undefined) requireOrigin(name, artefact);
 }
 
 /**

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import {
   copyFileSync,
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -201,6 +202,18 @@ test('what cannot be used is refused before any stage runs', async () => {
     'both',
     { tokenizer: { from: base, vocabularySize: 345 }, pretrain },
     /tokenizer\.from .*base, tokenizer\.vocabularySize 345/,
+  );
+  // What no release could say the origin of, where there is to be one.
+  const copied = join(scratch, 'copied');
+  cpSync(join(scratch, 'on', 'tokenizer'), copied, { recursive: true });
+  const lost = JSON.parse(readFileSync(join(copied, 'manifest.json'), 'utf8')) as object;
+  const inputs = [{ name: 'documents', path: '../nowhere', id: '0'.repeat(64) }];
+  writeFileSync(join(copied, 'manifest.json'), JSON.stringify({ ...lost, inputs }));
+  const release = { modelName: 'test' };
+  await refused(
+    'origin',
+    { tokenizer: { from: copied }, pretrain, release },
+    /not whole: .*nowhere[\s\S]*no manifest\.json/,
   );
   const empty = join(scratch, 'empty');
   mkdirSync(empty);

@@ -5,15 +5,14 @@
 // a released folder can be traced wherever it was copied.
 //
 // Does not: trust sizes alone for the asked file: it is hashed. `verify` hashes every file of every artefact found.
-import { existsSync, lstatSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, lstatSync } from 'node:fs';
 import { basename, join, relative, resolve, sep } from 'node:path';
 import { buildCommand } from '@stricli/core';
 import { UserError } from '../base/errors.ts';
 import { hashFile } from '../base/hashing.ts';
-import { canonicalJson, type Json, readJson } from '../base/json.ts';
+import { canonicalJson, type Json } from '../base/json.ts';
 import { ledgerFiles, readLedger } from '../base/ledger.ts';
 import {
-  asManifest,
   checkFiles,
   descend,
   enclosingArtefact,
@@ -22,11 +21,9 @@ import {
   manifestName,
   readManifest,
 } from '../base/manifest.ts';
+import { type KnownManifest, provenanceName, readProvenance } from '../release/provenance.ts';
 import { stageFolders } from './run-folder.ts';
 import { documentTraceText, traceDocument } from './trace-document.ts';
-
-/** Folder of an artefact that holds the manifests of all its ancestors, in files of any name ending in .json. */
-const provenanceName = 'provenance';
 
 /**
  * `here`: the folder holds the artefact that was used. `replaced`: the folder holds another one now. `copied`: only the
@@ -75,24 +72,26 @@ export interface TracedFile {
 export async function tracePath(path: string, options: { readonly verify?: boolean } = {}): Promise<Trace> {
   const dir = artefactOf(path);
   const manifest = readManifest(dir);
-  const known = readProvenance(dir);
   const verify = options.verify ?? false;
 
   const visit = async (
     role: string,
     at: string,
     recordedId: string,
+    known: ReadonlyMap<string, KnownManifest> = new Map(),
     below: readonly string[] = [],
   ): Promise<TraceNode> => {
     const found = findManifest(at);
     const isHere = found?.id === recordedId;
-    const used = isHere ? found : known.get(recordedId);
+    const used = isHere ? found : known.get(recordedId)?.manifest;
+    // One that came from elsewhere brings the manifests of its own ancestors.
+    const carried = isHere ? new Map([...known, ...readProvenance(at)]) : known;
     const shown = used ?? found;
     const state: TraceState = isHere ? 'here' : used ? 'copied' : found ? 'replaced' : 'gone';
     const path = descend(below, shown?.id ?? recordedId, at);
     const inputs: TraceNode[] = [];
     for (const { name, path: to, id } of shown?.inputs ?? []) {
-      inputs.push(await visit(name, resolve(at, to), id, path));
+      inputs.push(await visit(name, resolve(at, to), id, carried, path));
     }
     return {
       role,
@@ -133,19 +132,6 @@ function artefactOf(path: string): string {
     });
   }
   return dir;
-}
-
-/** Manifests of ancestors that travel with an artefact, by id. Files that are no manifest are passed over. */
-function readProvenance(dir: string): ReadonlyMap<string, Manifest> {
-  const folder = join(dir, provenanceName);
-  const known = new Map<string, Manifest>();
-  if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return known;
-  for (const name of readdirSync(folder).sort()) {
-    if (!name.endsWith('.json')) continue;
-    const manifest = asManifest(readJson(join(folder, name), 'manifest'));
-    if (manifest) known.set(manifest.id, manifest);
-  }
-  return known;
 }
 
 function traceFile(path: string, dir: string, manifest: Manifest): TracedFile | null {
