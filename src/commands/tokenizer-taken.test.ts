@@ -21,8 +21,9 @@ import { readManifest } from '../base/manifest.ts';
 import { silentLog } from '../base/progress.ts';
 import { parseRecipe } from '../base/recipe.ts';
 import { Tokenizer } from '../tokenizer/bpe.ts';
+import { chatTemplate } from '../tokenizer/chat-template.ts';
 import { firstOther } from '../tokenizer/same-ids.ts';
-import { takeTokenizer } from '../tokenizer/taken-stage.ts';
+import { checkTaken, takeTokenizer } from '../tokenizer/taken-stage.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'belay-taken-'));
 after(() => rmSync(scratch, { recursive: true, force: true }));
@@ -262,6 +263,34 @@ test('a file alone gets the companions of a trained tokenizer, and one beside an
     takeTokenizer({ dir: `${dir}-2`, from: join(scratch, 'none.json'), recipe, log: silentLog }),
     UserError,
   );
+});
+
+test('files that are added tell the tokens and the template that are there', async () => {
+  const recipe = parseRecipe({ name: 'x', tokenizer: { from: base }, model }, 'of the test');
+  const from = join(scratch, 'own-tokens');
+  mkdirSync(from);
+  const content = readFileSync(join(base, 'tokenizer.json'), 'utf8').replaceAll('"<unk>"', '"<nix>"');
+  writeFileSync(join(from, 'tokenizer.json'), content.replaceAll('"<SPECIAL_4>"', '"<mine>"'));
+  const dir = join(scratch, 'from-own-tokens');
+  await takeTokenizer({ dir, from, recipe, log: silentLog });
+  const read = (name: string): Record<string, unknown> =>
+    JSON.parse(readFileSync(join(dir, name), 'utf8')) as Record<string, unknown>;
+  const { added_tokens_decoder: tokens, ...config } = read('tokenizer_config.json');
+  const contents = Object.values(tokens as Record<string, { content: string }>).map((token) => token.content);
+  assert.deepEqual([contents[0], contents[4], contents.length], ['<nix>', '<mine>', 73]);
+  assert.deepEqual([config['bos_token'], 'unk_token' in config], ['<s>', false]);
+  assert.deepEqual(Object.keys(read('special_tokens_map.json')), ['bos_token', 'eos_token', 'pad_token']);
+
+  // A template that stands in the configuration alone goes into its own file.
+  writeFileSync(join(from, 'tokenizer_config.json'), JSON.stringify({ chat_template: 'OTHER' }));
+  await takeTokenizer({ dir: `${dir}-2`, from, recipe, log: silentLog });
+  assert.equal(readFileSync(join(`${dir}-2`, 'chat_template.jinja'), 'utf8'), 'OTHER');
+  // Whoever fine-tunes in the format of Apertus must not release another one.
+  const tuned = parseRecipe({ ...recipe, sft: { steps: 1, peakLearningRate: 1e-3 } }, 'of the test');
+  assert.throws(() => checkTaken(from, tuned), /chat template of the tokenizer[\s\S]*"OTHER"[\s\S]*system_start/);
+  const named = [{ name: 'default', template: chatTemplate.replace('Conversation format', 'The format') }];
+  writeFileSync(join(from, 'tokenizer_config.json'), JSON.stringify({ chat_template: named }));
+  checkTaken(from, tuned);
 });
 
 test('ids are the same where they mean the same, however the file spells it', () => {

@@ -25,15 +25,7 @@ export function tokenizerJson({ tokens, merges }: Vocabulary): unknown {
     version: '1.0',
     truncation: null,
     padding: null,
-    added_tokens: reservedTokens.map(({ id, content, special }) => ({
-      id,
-      content,
-      single_word: false,
-      lstrip: false,
-      rstrip: false,
-      normalized: false,
-      special,
-    })),
+    added_tokens: reservedAsAdded,
     normalizer: null,
     pre_tokenizer: {
       type: 'Sequence',
@@ -78,32 +70,54 @@ export function writeTokenizerFiles(dir: string, vocabulary: Vocabulary): void {
   for (const [name, content] of companionFiles()) writeFileAtomic(join(dir, name), content);
 }
 
-/** The files beside tokenizer.json, which are the same for every vocabulary with the reserved ids: name -> content. */
-export function companionFiles(): ReadonlyMap<string, string> {
-  const named = {
-    bos_token: reservedContent(BOS),
-    eos_token: reservedContent(EOS),
-    unk_token: reservedContent(UNK),
-    pad_token: reservedContent(PAD),
-  };
+/** A token beside the vocabulary, as tokenizer.json and tokenizer_config.json describe it. */
+export interface AddedToken {
+  readonly id: number;
+  readonly content: string;
+  readonly single_word: boolean;
+  readonly lstrip: boolean;
+  readonly rstrip: boolean;
+  readonly normalized: boolean;
+  readonly special: boolean;
+}
+
+const plain = { single_word: false, lstrip: false, rstrip: false, normalized: false };
+const reservedAsAdded: readonly AddedToken[] = reservedTokens.map(({ id, content, special }) => ({
+  ...{ id, content, ...plain, special },
+}));
+
+/**
+ * The files beside tokenizer.json: name -> content. They are the same for every vocabulary with the reserved ids; of
+ * another tokenizer they tell the tokens it has.
+ */
+export function companionFiles(
+  tokens: readonly AddedToken[] = reservedAsAdded,
+  template: string = chatTemplate,
+): ReadonlyMap<string, string> {
+  const roles = { bos_token: BOS, eos_token: EOS, unk_token: UNK, pad_token: PAD };
+  const named = Object.fromEntries(
+    Object.entries(roles)
+      .map(([role, id]) => [role, reservedContent(id)] as const)
+      .filter(([, content]) => tokens.some((token) => token.content === content)),
+  );
   const config = {
     tokenizer_class: 'PreTrainedTokenizerFast',
     add_bos_token: true,
     add_eos_token: false,
     added_tokens_decoder: Object.fromEntries(
-      reservedTokens.map(({ id, content, special }) => [
+      tokens.map(({ id, content, lstrip, normalized, rstrip, single_word, special }) => [
         id,
-        { content, lstrip: false, normalized: false, rstrip: false, single_word: false, special },
+        { content, lstrip, normalized, rstrip, single_word, special },
       ]),
     ),
     ...named,
     clean_up_tokenization_spaces: false,
-    chat_template: chatTemplate,
+    chat_template: template,
   };
   return new Map([
     ['tokenizer_config.json', spelled(config)],
     ['special_tokens_map.json', spelled(named)],
-    ['chat_template.jinja', chatTemplate],
+    ['chat_template.jinja', template],
   ]);
 }
 
