@@ -62,7 +62,7 @@ export const campaignRecipe = (folder: CampaignFolder): string => join(folder.ca
  * another folder than this process, so paths are absolute.
  */
 export async function recipeOfSpec(spec: CampaignSpec, out: string): Promise<Recipe> {
-  const recipe = withAbsolutePaths(setInRecipe(await loadRecipe(spec.recipe), spec.set));
+  const recipe = withAbsolutePaths(setInRecipe(await loadRecipe(spec.recipe), spec.set), spec.engine);
   curriculumOf(recipePart(recipe, 'pretrain'), recipe.seed);
   for (const path of recipe.data?.source.paths ?? []) {
     if (!existsSync(path)) {
@@ -76,7 +76,7 @@ export async function recipeOfSpec(spec: CampaignSpec, out: string): Promise<Rec
   return recipe;
 }
 
-function withAbsolutePaths(recipe: Recipe): Recipe {
+function withAbsolutePaths(recipe: Recipe, engine: CampaignSpec['engine']): Recipe {
   const copy = structuredClone(recipe);
   const { data, tokenizer, pretrain } = copy;
   const absolute = (path: string | null): string | null => (path === null ? null : resolve(path));
@@ -87,7 +87,8 @@ function withAbsolutePaths(recipe: Recipe): Recipe {
   }
   if (tokenizer) tokenizer.from = absolute(tokenizer.from);
   if (pretrain) pretrain.from = absolute(pretrain.from);
-  for (const phase of pretrain?.phases ?? []) {
+  // Those of Megatron are below a folder of its own (`dataRoot`).
+  for (const phase of engine === 'megatron' ? [] : (pretrain?.phases ?? [])) {
     for (const part of phase.mixture) if (isPrefix(part.data)) part.data = resolve(part.data);
   }
   return copy;
