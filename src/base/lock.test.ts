@@ -67,11 +67,17 @@ test('a lock of a killed process is taken over at once', async () => {
 
 test('a living holder is waited for', async () => {
   const path = join(scratch, 'living');
-  const child = await holder(path, 700);
+  const child = await started(path, `setInterval(() => {}, 1000); process.once('SIGUSR2', () => process.exit(5));`);
+  const ended = once(child, 'exit');
   const waited: number[] = [];
-  await takeLock(path, { onWait: ({ pid }) => waited.push(pid) });
-  assert.deepEqual(waited, [child.pid]);
-  assert.notEqual(child.exitCode, null, 'it had ended by then');
+  await takeLock(path, {
+    onWait: ({ pid }) => {
+      waited.push(pid);
+      child.kill('SIGUSR2');
+    },
+  });
+  assert.deepEqual([waited, held(path)], [[child.pid], process.pid]);
+  assert.deepEqual(await ended, [5, null], 'it ended by itself');
 });
 
 test('a reused process number and a torn lock are no holders', async () => {

@@ -109,14 +109,21 @@ test('bombs: deep nesting, large attributes, broken and endless tags are read in
   for (const [name, bomb] of Object.entries(bombs)) {
     const time = (count: number): number => {
       const page = bomb(count);
-      const started = performance.now();
+      const started = process.cpuUsage();
       assert.match(extract(page).text, /kept/, name);
-      return performance.now() - started;
+      const { user, system } = process.cpuUsage(started);
+      return (user + system) / 1000;
     };
     time(1000);
-    const small = time(10_000);
-    const large = time(160_000);
-    assert.ok(large < 16 * 6 * Math.max(small, 5), `${name}: ${small} ms, sixteen times as long: ${large} ms`);
+    // Others on the machine may slow one of the two; what grows with the square of the length (256) is slow each time.
+    const tries: string[] = [];
+    const isInBounds = (): boolean => {
+      const small = time(10_000);
+      const large = time(160_000);
+      tries.push(`${small} ms, sixteen times as long: ${large} ms`);
+      return large < 16 * 6 * Math.max(small, 5);
+    };
+    assert.ok(isInBounds() || isInBounds() || isInBounds(), `${name}: ${tries.join('; ')}`);
   }
   assert.ok('problem' in extractHtml('x'.repeat(maxCharacters + 1)));
 });
